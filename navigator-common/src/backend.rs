@@ -1,0 +1,178 @@
+//! Backends: how a packet reaches one instance of one VIP.
+
+use crate::{addr::Addr, mac};
+
+/// Flag: the backend may be given new flows.
+pub const TAKES_NEW: u8 = 1 << 0;
+/// Flag: the backend can still serve the flows that it has.
+pub const USABLE: u8 = 1 << 1;
+
+/// The mutable part of a backend: one word, always replaced whole.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–47 | next hop's MAC address; 0 while it is not known |
+/// | 48–55 | egress index, see [`crate::maps::EGRESS`] |
+/// | 56–63 | state flags: [`TAKES_NEW`], [`USABLE`] |
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct BackendWord(pub u64);
+
+impl BackendWord {
+    /// Packs a next hop and state flags.
+    pub const fn new(mac: [u8; 6], egress: u8, state: u8) -> Self {
+        Self(mac::to_word(mac) | (egress as u64) << 48 | (state as u64) << 56)
+    }
+
+    /// The next hop's MAC address as [`mac::to_word`] spells it; 0 while it is not known.
+    #[inline(always)]
+    pub const fn mac_word(self) -> u64 {
+        self.0 & mac::MASK
+    }
+
+    /// The next hop's MAC address; all zero while it is not known.
+    pub const fn mac(self) -> [u8; 6] {
+        mac::from_word(self.0)
+    }
+
+    /// The interface that leads to the backend.
+    #[inline(always)]
+    pub const fn egress(self) -> u32 {
+        (self.0 >> 48 & 0xff) as u32
+    }
+
+    /// The state flags.
+    #[inline(always)]
+    pub const fn state(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// Whether the backend may be given new flows.
+    #[inline(always)]
+    pub const fn takes_new(self) -> bool {
+        self.state() & TAKES_NEW != 0
+    }
+
+    /// Whether the backend can still serve the flows that it has.
+    #[inline(always)]
+    pub const fn is_usable(self) -> bool {
+        self.state() & USABLE != 0
+    }
+
+    /// This word with other state flags.
+    #[must_use]
+    pub const fn with_state(self, state: u8) -> Self {
+        Self::new(self.mac(), self.egress() as u8, state)
+    }
+
+    /// This word with another next hop.
+    #[must_use]
+    pub const fn with_next_hop(self, mac: [u8; 6], egress: u8) -> Self {
+        Self::new(mac, egress, self.state())
+    }
+}
+
+/// How a packet is brought to a backend.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Mode {
+    /// Rewrite the Ethernet addresses (direct server return on one LAN).
+    L2 = 1,
+    /// Wrap into an IP header of the backend's family (direct server return across routers).
+    Ipip = 2,
+}
+
+impl Mode {
+    /// The mode that a map's byte stands for.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::L2),
+            2 => Some(Self::Ipip),
+            _ => None,
+        }
+    }
+}
+
+/// One entry of the backends array, one cache line. All but [`Backend::word`]
+/// is immutable while a slot or a remembered flow may name the entry.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Backend {
+    /// A [`BackendWord`].
+    pub word: u64,
+    /// [`BackendInfo`], packed.
+    pub info: u64,
+    /// The instance's address; the outer destination in a tunnel mode.
+    pub address: Addr,
+    /// The outer source in a tunnel mode, of the same family as `address`; else zero.
+    pub source: Addr,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+/// The immutable scalars of a backend.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–15 | instance's port, host order |
+/// | 16–23 | [`Mode`]; 0 marks an entry that is not in use |
+/// | 24–31 | zero |
+/// | 32–47 | the outer IPv4 header's one's complement sum without length and id, see [`crate::checksum::tunnel_base`] |
+/// | 48–63 | id of the VIP that it serves |
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BackendInfo {
+    /// The instance's port.
+    pub port: u16,
+    /// A [`Mode`] as a byte.
+    pub mode: u8,
+    /// Partial sum of the outer IPv4 header.
+    pub checksum_base: u16,
+    /// The VIP it serves.
+    pub vip: u16,
+}
+
+impl BackendInfo {
+    /// The word for the map.
+    pub const fn pack(self) -> u64 {
+        self.port as u64
+            | (self.mode as u64) << 16
+            | (self.checksum_base as u64) << 32
+            | (self.vip as u64) << 48
+    }
+
+    /// The scalars of a map's word.
+    #[inline(always)]
+    pub const fn unpack(word: u64) -> Self {
+        Self {
+            port: word as u16,
+            mode: (word >> 16) as u8,
+            checksum_base: (word >> 32) as u16,
+            vip: (word >> 48) as u16,
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Backend>() == 64);
+    assert!(core::mem::offset_of!(Backend, word) == 0);
+    assert!(core::mem::offset_of!(Backend, info) == 8);
+    assert!(core::mem::offset_of!(Backend, address) == 16);
+    assert!(core::mem::offset_of!(Backend, source) == 32);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_survive_the_round_trip(mac: [u8; 6], egress: u8, state: u8, port: u16, mode: u8, checksum_base: u16, vip: u16) {
+            let word = BackendWord::new(mac, egress, state);
+            prop_assert_eq!((word.mac(), word.egress(), word.state()), (mac, u32::from(egress), state));
+            prop_assert_eq!(word.with_state(0).with_state(state), word);
+            let info = BackendInfo { port, mode, checksum_base, vip };
+            prop_assert_eq!(BackendInfo::unpack(info.pack()), info);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The maps: names, capacities, ABI versions. A map's pin is called
+//! `<name>_v<abi>`, so that a program of another ABI never meets its values.
+
+/// A map that both sides know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapSpec {
+    /// Its name in the object file.
+    pub name: &'static str,
+    /// Raised with every change of its layout or meaning.
+    pub abi: u32,
+    /// Size of a value, in bytes.
+    pub value_size: u32,
+}
+
+const fn spec(name: &'static str, abi: u32, value_size: usize) -> MapSpec {
+    MapSpec {
+        name,
+        abi,
+        value_size: value_size as u32,
+    }
+}
+
+/// Addresses of VIPs: array of [`crate::vip::AddrBucket`], mapped.
+pub const VIP_ADDRS: MapSpec = spec("VIP_ADDRS", 1, size_of::<crate::vip::AddrBucket>());
+/// Port tables of addresses: array of [`crate::vip::PortWord`], mapped. Entry 0 is never used.
+pub const PORTS: MapSpec = spec("PORTS", 1, 8);
+/// VIPs by id: array of [`crate::vip::Vip`], mapped. Id 0 is never used.
+pub const VIPS: MapSpec = spec("VIPS", 1, size_of::<crate::vip::Vip>());
+/// Slot tables: array of [`crate::slot::Slot`], mapped.
+pub const SLOTS: MapSpec = spec("SLOTS", 1, 8);
+/// Backends by id: array of [`crate::backend::Backend`], mapped. Id 0 is never used.
+pub const BACKENDS: MapSpec = spec("BACKENDS", 1, size_of::<crate::backend::Backend>());
+/// Remembered flows: array of [`crate::flow::FlowSet`], mapped.
+pub const FLOWS: MapSpec = spec("FLOWS", 1, size_of::<crate::flow::FlowSet>());
+/// MAC addresses of the interfaces that packets leave by, by egress index: array of words
+/// as [`crate::mac::to_word`] spells them, mapped; 0 marks a free entry.
+pub const EGRESS: MapSpec = spec("EGRESS", 1, 8);
+/// The same interfaces for redirection: devmap by egress index.
+pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 4);
+/// Packets and bytes by backend id: per-CPU array of [`crate::reason::Traffic`].
+pub const BACKEND_COUNTERS: MapSpec = spec("BACKEND_COUNTERS", 1, 16);
+/// Packets by reason and event: per-CPU array of `u64`, see [`crate::reason`].
+pub const REASON_COUNTERS: MapSpec = spec("REASON_COUNTERS", 1, 8);
+/// What a new daemon must know of the old one: array of words, mapped; see [`meta`].
+pub const META: MapSpec = spec("META", 1, 8);
+
+/// All maps of the `navigator` program.
+pub const ALL: &[MapSpec] = &[
+    VIP_ADDRS,
+    PORTS,
+    VIPS,
+    SLOTS,
+    BACKENDS,
+    FLOWS,
+    EGRESS,
+    EGRESS_DEVS,
+    BACKEND_COUNTERS,
+    REASON_COUNTERS,
+    META,
+];
+
+/// Buckets of VIP addresses; a power of two.
+pub const ADDR_BUCKETS: u32 = 1024;
+/// Entries of the ports array.
+pub const PORT_ENTRIES: u32 = 1 << 16;
+/// Entries of the VIPs array; an id is below this.
+pub const VIP_ENTRIES: u32 = 4096;
+/// Entries of the egress arrays; an egress index is below this.
+pub const EGRESS_ENTRIES: u32 = 64;
+/// Words of the meta array.
+pub const META_WORDS: u32 = 16;
+
+/// Entries of the arrays whose size an operator may choose (`[limits]`), by default.
+pub mod default_entries {
+    /// Slots of all tables together: 32 MiB.
+    pub const SLOTS: u32 = 1 << 22;
+    /// Backends of all VIPs together, with those that are being drained.
+    pub const BACKENDS: u32 = 1 << 14;
+    /// Sets of the flow cache, a power of two: 2^20 flows, 16 MiB.
+    pub const FLOW_SETS: u32 = 1 << 18;
+}
+
+/// Indexes into [`META`].
+pub mod meta {
+    /// 1 once the words below are whole; written last.
+    pub const READY: u32 = 0;
+    /// The five words of the cluster's [`crate::hash::HashKey`].
+    pub const HASH_KEY: u32 = 1;
+    /// The seed of the cluster's slot tables.
+    pub const PLAN_SEED: u32 = 6;
+}
+
+/// Names of the read-only variables that the loader sets before a load; the
+/// verifier folds them into the code, so they cost nothing per packet.
+pub mod globals {
+    /// `u64`: the interface's MAC address as [`crate::mac::to_word`] spells it.
+    pub const LOCAL_MAC: &str = "LOCAL_MAC";
+    /// `u32`: the egress index of the interface that the program is attached to.
+    pub const LOCAL_EGRESS: &str = "LOCAL_EGRESS";
+    /// `[u64; 5]`: the words of the [`crate::hash::HashKey`].
+    pub const HASH_KEY: &str = "HASH_KEY";
+    /// `u32`: sets of the flow cache, less one.
+    pub const FLOW_SET_MASK: &str = "FLOW_SET_MASK";
+    /// `u32`: units of [`crate::flow::coarse_time`] after which a silent flow is forgotten.
+    pub const FLOW_LIFETIME: &str = "FLOW_LIFETIME";
+}
+
+/// Names of the programs in the object file.
+pub mod programs {
+    /// The load balancer.
+    pub const NAVIGATOR: &str = "navigator";
+    /// The backend's side: unwraps tunnels.
+    pub const DECAP: &str = "navigator_decap";
+}
+
+/// VIP addresses that `navigator_decap` unwraps packets for: hash of
+/// [`crate::addr::Addr`] to `u64` (packets unwrapped are counted per CPU beside it).
+pub const DECAP_VIPS: MapSpec = spec("DECAP_VIPS", 1, 8);
+/// What `navigator_decap` did: per-CPU array of `u64`, indexed by [`DecapOutcome`].
+pub const DECAP_COUNTERS: MapSpec = spec("DECAP_COUNTERS", 1, 8);
+
+/// What `navigator_decap` did with a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum DecapOutcome {
+    /// Not a tunnel packet; passed untouched.
+    Passed,
+    /// Unwrapped and passed.
+    Unwrapped,
+    /// A tunnel packet whose inner destination is none of the VIPs; passed untouched.
+    Foreign,
+    /// A tunnel packet cut short or contradictory; dropped.
+    Malformed,
+}

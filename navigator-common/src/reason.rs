@@ -1,0 +1,175 @@
+//! Why a packet left the program: one name each, and what is counted beside.
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Handed to the host's network stack, untouched.
+    Pass,
+    /// Discarded.
+    Drop,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $verdict:ident;)+) => {
+        /// Why a packet was not forwarded. A forwarded packet has no entry
+        /// here: it is counted under its backend.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u32)]
+        pub enum Reason { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Reason {
+            /// Every reason, in the order of its counter.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its name in counters, metrics and commands.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What becomes of the packet.
+            #[inline(always)]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$variant => Verdict::$verdict),+ }
+            }
+
+            /// What it means, for people.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start()),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame is for another MAC address (or a broadcast or multicast one).
+    PassOtherMac = "pass_other_mac", Pass;
+    /// Neither IPv4 nor IPv6.
+    PassNotIp = "pass_not_ip", Pass;
+    /// Too short to hold the IP header that its Ethernet type announces.
+    PassTruncated = "pass_truncated", Pass;
+    /// The destination address is no VIP address.
+    PassNotVip = "pass_not_vip", Pass;
+    /// ICMP or ICMPv6 to a VIP address; the host answers if it holds the address.
+    PassIcmp = "pass_icmp", Pass;
+    /// No VIP serves this port or protocol of a VIP address, and the address's policy is to pass.
+    PassUnserved = "pass_unserved", Pass;
+    /// No VIP serves this port or protocol of a VIP address, and the address's policy is to drop.
+    DropUnserved = "drop_unserved", Drop;
+    /// For a VIP address, with lengths that contradict each other or cut a header short.
+    DropMalformed = "drop_malformed", Drop;
+    /// A fragment for a VIP address.
+    DropFragment = "drop_fragment", Drop;
+    /// The VIP has no backend for this flow.
+    DropNoBackend = "drop_no_backend", Drop;
+    /// The backend's next hop has no known MAC address.
+    DropNoNeighbour = "drop_no_neighbour", Drop;
+    /// The packet with its tunnel header would be longer than an IP packet can be.
+    DropTooLong = "drop_too_long", Drop;
+    /// The driver left no room in front of the packet for a tunnel header.
+    DropNoHeadroom = "drop_no_headroom", Drop;
+    /// The interface that leads to the backend could not be used.
+    DropNoEgress = "drop_no_egress", Drop;
+    /// The maps contradict each other; never seen in a healthy system.
+    DropCorrupt = "drop_corrupt", Drop;
+}
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal;)+) => {
+        /// Something notable on the way of a packet that was forwarded from a tracked slot.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u32)]
+        pub enum Event { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Event {
+            /// Every event, in the order of its counter.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its name in counters, metrics and commands.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What it means, for people.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start()),+ }
+            }
+        }
+    };
+}
+
+events! {
+    /// A remembered flow went to its backend.
+    FlowHit = "flow_hit";
+    /// A flow was remembered.
+    FlowRemembered = "flow_remembered";
+    /// Another CPU took the entry; the packet was forwarded, its flow not remembered.
+    FlowLostRace = "flow_lost_race";
+    /// All entries of the set hold established flows; the flow was not remembered.
+    FlowSetFull = "flow_set_full";
+}
+
+/// First counter of the events; reasons are counted below it.
+pub const FIRST_EVENT: u32 = 48;
+
+/// Entries of the reason counters' array.
+pub const COUNTERS: u32 = 64;
+
+impl Reason {
+    /// Its entry in the reason counters' array.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+}
+
+impl Event {
+    /// Its entry in the reason counters' array.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        FIRST_EVENT + self as u32
+    }
+}
+
+/// What a backend was sent: the value of the backend counters' array.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded: the clients' IP packets, without Ethernet and tunnel headers.
+    pub bytes: u64,
+}
+
+const _: () = {
+    assert!(Reason::ALL.len() <= FIRST_EVENT as usize);
+    assert!(FIRST_EVENT as usize + Event::ALL.len() <= COUNTERS as usize);
+    assert!(size_of::<Traffic>() == 16);
+};
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_say_the_verdict() {
+        let mut seen = HashSet::new();
+        for &reason in Reason::ALL {
+            assert!(seen.insert(reason.name()), "{} twice", reason.name());
+            let prefix = match reason.verdict() {
+                Verdict::Pass => "pass_",
+                Verdict::Drop => "drop_",
+            };
+            assert!(
+                reason.name().starts_with(prefix),
+                "{} does not start with {prefix}",
+                reason.name()
+            );
+            assert!(reason.describe().ends_with('.'));
+        }
+        for &event in Event::ALL {
+            assert!(seen.insert(event.name()), "{} twice", event.name());
+        }
+    }
+}

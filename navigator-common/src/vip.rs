@@ -1,0 +1,257 @@
+//! VIPs: which addresses Navigator serves, which ports of them, and the slot
+//! table of each. Looked up in three steps: address bucket → port word → VIP.
+
+use crate::addr::Addr;
+
+/// Entries in an address bucket.
+pub const BUCKET_WAYS: usize = 5;
+
+/// Two cache lines of VIP addresses. An address lives in its first bucket,
+/// or, where that was full, in its second one and the first is marked.
+///
+/// An entry is published by its `lo` word, written last, and withdrawn by
+/// clearing it; `hi` and `value` of a withdrawn entry are cleared after a
+/// grace period, so a reader never pairs an address with a foreign value.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AddrBucket {
+    /// Low words of the addresses; 0 marks a free entry (no VIP has one).
+    pub lo: [u64; BUCKET_WAYS],
+    /// [`AddrBucket::OVERFLOWED`] or 0.
+    pub flags: u64,
+    /// High words of the addresses.
+    pub hi: [u64; BUCKET_WAYS],
+    /// An [`AddrWord`] for each address.
+    pub value: [u64; BUCKET_WAYS],
+}
+
+impl AddrBucket {
+    /// Flag: an address of this bucket was put into its second one.
+    pub const OVERFLOWED: u64 = 1;
+}
+
+/// The two buckets, in a table of `buckets` (a power of two), that may hold `addr`.
+/// VIP addresses are chosen by operators, so this hash needs no key.
+#[inline(always)]
+pub const fn addr_buckets(addr: Addr, buckets: u32) -> (u32, u32) {
+    // The swap puts the last octets, in which VIPs differ, where a product spreads them widest.
+    let hash = (addr.lo ^ addr.hi.rotate_left(29))
+        .swap_bytes()
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mask = buckets - 1;
+    (
+        (hash >> 32) as u32 & mask,
+        (hash >> 48) as u32 & mask ^ (mask >> 1),
+    )
+}
+
+/// What an address leads to: one word, always replaced whole.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–31 | first entry of the address's port table |
+/// | 32–39 | log2 of the port table's size, 0–16 |
+/// | 40–47 | flags: [`AddrWord::PASS_UNSERVED`] |
+/// | 48–63 | multiplier of the port hash; 0 marks a withdrawn entry |
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AddrWord(pub u64);
+
+impl AddrWord {
+    /// Flag: packets for ports (or protocols) that no VIP serves go to the host; else they are dropped.
+    pub const PASS_UNSERVED: u8 = 1;
+
+    /// Packs a word. `multiplier` must not be 0, nor `log2_size` over 16.
+    pub const fn new(base: u32, log2_size: u8, flags: u8, multiplier: u16) -> Self {
+        Self(
+            base as u64
+                | (log2_size as u64) << 32
+                | (flags as u64) << 40
+                | (multiplier as u64) << 48,
+        )
+    }
+
+    /// First entry of the port table.
+    #[inline(always)]
+    pub const fn base(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Log2 of the port table's size.
+    #[inline(always)]
+    pub const fn log2_size(self) -> u32 {
+        (self.0 >> 32) as u32 & 31
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub const fn flags(self) -> u8 {
+        (self.0 >> 40) as u8
+    }
+
+    /// Whether packets for unserved ports go to the host.
+    #[inline(always)]
+    pub const fn passes_unserved(self) -> bool {
+        self.flags() & Self::PASS_UNSERVED != 0
+    }
+
+    /// Multiplier of the port hash.
+    pub const fn multiplier(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// The entry of the ports array for `port` (host order) of `protocol`.
+    #[inline(always)]
+    pub const fn port_index(self, port: u16, protocol: u8) -> u32 {
+        let key = port as u32 | (protocol as u32) << 16;
+        let hash = key.wrapping_mul((self.0 >> 48) as u32 * 0x9e37 | 1);
+        self.base() + (hash as u64 >> (32 - self.log2_size())) as u32
+    }
+}
+
+/// An entry of the ports array: one word, always replaced whole.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–15 | port, host order |
+/// | 16–23 | IP protocol number; 0 marks a free entry |
+/// | 24–31 | zero |
+/// | 32–47 | id of the VIP |
+/// | 48–63 | zero |
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PortWord(pub u64);
+
+impl PortWord {
+    /// Packs a word.
+    pub const fn new(port: u16, protocol: u8, vip: u16) -> Self {
+        Self(port as u64 | (protocol as u64) << 16 | (vip as u64) << 32)
+    }
+
+    /// Whether this entry is for `port` of `protocol`.
+    #[inline(always)]
+    pub const fn is_for(self, port: u16, protocol: u8) -> bool {
+        self.0 as u32 == port as u32 | (protocol as u32) << 16
+    }
+
+    /// The VIP.
+    #[inline(always)]
+    pub const fn vip(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The port.
+    pub const fn port(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The IP protocol number; 0 for a free entry.
+    pub const fn protocol(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+}
+
+/// The mutable part of a VIP: one word, always replaced whole.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–31 | first slot of its table |
+/// | 32–47 | flags: [`VipWord::TRACK_ALL`], [`VipWord::FOLLOW_TABLE`] |
+/// | 48–63 | zero |
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VipWord(pub u64);
+
+impl VipWord {
+    /// Flag: every flow is remembered, also in slots that are not at risk (`udp = sticky`).
+    pub const TRACK_ALL: u16 = 1;
+    /// Flag: flows follow the table at once, none is remembered (`udp = rehash`).
+    pub const FOLLOW_TABLE: u16 = 2;
+
+    /// Packs a word.
+    pub const fn new(base: u32, flags: u16) -> Self {
+        Self(base as u64 | (flags as u64) << 32)
+    }
+
+    /// First slot of the table.
+    #[inline(always)]
+    pub const fn base(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub const fn flags(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
+
+/// One entry of the VIPs array, one cache line. All but [`Vip::word`] is
+/// immutable while a port word may name the entry.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Vip {
+    /// A [`VipWord`].
+    pub word: u64,
+    /// Number of slots in its table, in the low half; fixed for the VIP's life. 0 marks a free entry.
+    pub slots: u64,
+    /// Its address; with the port word below it lets a new daemon know an adopted entry.
+    pub address: Addr,
+    /// Its [`PortWord`].
+    pub port: u64,
+    /// Zero.
+    pub reserved: [u64; 3],
+}
+
+const _: () = {
+    assert!(size_of::<AddrBucket>() == 128);
+    assert!(core::mem::offset_of!(AddrBucket, flags) == 40);
+    assert!(core::mem::offset_of!(AddrBucket, hi) == 48);
+    assert!(core::mem::offset_of!(AddrBucket, value) == 88);
+    assert!(size_of::<Vip>() == 64);
+    assert!(core::mem::offset_of!(Vip, slots) == 8);
+    assert!(core::mem::offset_of!(Vip, address) == 16);
+    assert!(core::mem::offset_of!(Vip, port) == 32);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_survive_the_round_trip(base: u32, log2 in 0u8..=16, flags: u8, multiplier: u16, port: u16, protocol: u8, vip: u16) {
+            let word = AddrWord::new(base, log2, flags, multiplier);
+            prop_assert_eq!((word.base(), word.log2_size(), word.flags(), word.multiplier()), (base, u32::from(log2), flags, multiplier));
+            let word = PortWord::new(port, protocol, vip);
+            prop_assert_eq!((word.port(), word.protocol(), word.vip()), (port, protocol, u32::from(vip)));
+            prop_assert!(word.is_for(port, protocol));
+        }
+
+        #[test]
+        fn a_port_stays_inside_its_table(log2 in 0u8..=16, multiplier in 1u16.., port: u16, protocol: u8) {
+            let word = AddrWord::new(1000, log2, 0, multiplier);
+            let index = word.port_index(port, protocol);
+            prop_assert!((1000..1000 + (1 << log2)).contains(&index));
+        }
+
+        #[test]
+        fn neighbouring_addresses_spread_over_the_buckets(net: u32, v6_net: u64) {
+            let v4 = (0..256u32).map(|i| Addr::from(core::net::Ipv4Addr::from(net & !0xff | i)));
+            let v6 = (0..256u128).map(|i| Addr::from(core::net::Ipv6Addr::from(u128::from(v6_net) << 64 | i)));
+            let mut load = [0u8; 1024];
+            for addr in v4.chain(v6) {
+                let (first, _) = addr_buckets(addr, 1024);
+                load[first as usize] += 1;
+            }
+            prop_assert!(load.iter().all(|&n| usize::from(n) <= BUCKET_WAYS));
+        }
+
+        #[test]
+        fn buckets_are_inside_the_table(hi: u64, lo: u64) {
+            let (a, b) = addr_buckets(Addr { hi, lo }, 1024);
+            prop_assert!(a < 1024 && b < 1024);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Raw registry and configuration entries, made sense of.

@@ -1,0 +1,1 @@
+//! One registry entry: parsed, validated, or refused with a named reason.

@@ -1,0 +1,1 @@
+//! What becomes of a slot when its owner changes.

@@ -1,0 +1,3 @@
+//! VIPs made known to the network.
+
+pub mod address;

@@ -1,0 +1,1 @@
+//! Makes this host a good DSR backend: navigator backend up, down, status.

@@ -1,0 +1,190 @@
+//! The data plane: the only code that writes maps.
+//!
+//! [`Dataplane`] is what the reconciler sees; [`kernel`] keeps the BPF maps
+//! true to it, [`memory`] is a double for tests. Both share the id
+//! allocation, the slot transitions and the accounting, so the double differs
+//! only in where the words are stored.
+
+pub mod kernel;
+pub mod memory;
+pub mod neighbours;
+
+use navigator_core::{
+    model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey},
+    plan::members::Member,
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// What the data plane needs to know of a VIP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VipSettings {
+    /// Address, protocol, port.
+    pub key: VipKey,
+    /// Slots of its table; fixed for its life.
+    pub slots: u32,
+    /// How packets reach its backends.
+    pub mode: ForwardMode,
+    /// UDP flows across table changes.
+    pub udp: UdpPolicy,
+    /// Packets for other ports of its address.
+    pub unserved: UnservedPolicy,
+}
+
+/// Everything the data plane must make true of one VIP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VipPlan {
+    /// What it is.
+    pub vip: VipSettings,
+    /// All instances that take part in it or still hold flows of it.
+    pub members: Vec<Member>,
+    /// For each slot the index of a member that takes new flows, or [`NOBODY`].
+    pub table: Vec<u32>,
+}
+
+/// The entry of a [`VipPlan::table`] for a slot without a backend.
+pub const NOBODY: u32 = u32::MAX;
+
+/// How to reach a backend's host over Ethernet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextHop {
+    /// MAC address of the host, or of the router on the way to it.
+    pub mac: [u8; 6],
+    /// The interface that leads there.
+    pub ifindex: u32,
+    /// This host's address towards it, the source of tunnel headers.
+    pub source: IpAddr,
+}
+
+/// What a call to [`Dataplane::apply`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Slots whose word was written.
+    pub slots_written: u32,
+    /// Slots at risk afterwards.
+    pub at_risk: u32,
+}
+
+/// A VIP found in pinned maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdoptedVip {
+    /// What it is.
+    pub vip: VipSettings,
+    /// Its backends with the state that the maps imply.
+    pub backends: Vec<AdoptedBackend>,
+}
+
+/// A backend found in pinned maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdoptedBackend {
+    /// The instance.
+    pub address: SocketAddr,
+    /// It was given new flows.
+    pub takes_new: bool,
+    /// It could still serve the flows that it had.
+    pub usable: bool,
+    /// Slots that it owns.
+    pub slots: u32,
+}
+
+/// Traffic and table figures of one backend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendFigures {
+    /// The instance.
+    pub address: SocketAddr,
+    /// Slots that it owns.
+    pub slots: u32,
+    /// Slots at risk that it owned before.
+    pub slots_before: u32,
+    /// Packets forwarded to it since it became a backend.
+    pub packets: u64,
+    /// Bytes forwarded to it since it became a backend.
+    pub bytes: u64,
+    /// Its next hop's MAC address is known.
+    pub reachable: bool,
+}
+
+/// Figures of one VIP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VipFigures {
+    /// Which VIP.
+    pub key: VipKey,
+    /// Slots of its table.
+    pub slots: u32,
+    /// Slots at risk.
+    pub at_risk: u32,
+    /// Its backends, in the order of their addresses.
+    pub backends: Vec<BackendFigures>,
+}
+
+/// Everything that can be read off the maps.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// The VIPs, in the order of their keys.
+    pub vips: Vec<VipFigures>,
+    /// Packets by reason and event, by name.
+    pub counters: Vec<(&'static str, u64)>,
+    /// How full each table is: name, used, capacity.
+    pub tables: Vec<(&'static str, u64, u64)>,
+}
+
+/// Why the data plane did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// A table has no room left.
+    #[error("{table} is full ({capacity} entries): {cure}")]
+    Full {
+        /// Which table.
+        table: &'static str,
+        /// Its capacity.
+        capacity: u64,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// Something that is fixed for a VIP's life was to change.
+    #[error(
+        "VIP {vip}: {what} is fixed for its life; remove the VIP and add it again if its connections may break"
+    )]
+    Fixed {
+        /// Which VIP.
+        vip: VipKey,
+        /// What was to change.
+        what: String,
+    },
+    /// The kernel refused.
+    #[error("{action}: {why}")]
+    Kernel {
+        /// What was tried.
+        action: String,
+        /// Why it failed and what to do, in words.
+        why: String,
+    },
+}
+
+/// Result of a data-plane call.
+pub type DataplaneResult<T> = Result<T, DataplaneError>;
+
+/// What forwards packets. One owner; every call leaves a valid state behind
+/// even when it is cut short.
+pub trait Dataplane: Send {
+    /// What was found in pinned maps at the start; empty after a fresh one.
+    fn adopted(&self) -> Vec<AdoptedVip>;
+
+    /// Makes one VIP true: creates it, or changes what differs.
+    fn apply(&mut self, plan: &VipPlan) -> DataplaneResult<Applied>;
+
+    /// Sets the state flags of one backend at once, before a new table is planned.
+    /// Does nothing for a backend that is not known.
+    fn set_state(&mut self, vip: &VipKey, address: SocketAddr, takes_new: bool, usable: bool);
+
+    /// Takes a VIP out; packets for it are no longer its business.
+    fn remove(&mut self, vip: &VipKey) -> DataplaneResult<()>;
+
+    /// Sets or clears the way to all backends on one host.
+    fn set_next_hop(&mut self, host: IpAddr, hop: Option<NextHop>) -> DataplaneResult<()>;
+
+    /// Frees ids and memory that nothing names any more. Called about once a second.
+    fn sweep(&mut self);
+
+    /// Reads all figures.
+    fn figures(&self) -> Figures;
+}

@@ -1,0 +1,1 @@
+//! Next hops, kept true by netlink.

@@ -1,0 +1,16 @@
+//! Navigator's daemon and command line, as a library.
+//!
+//! Data flows one way: [`registry`] and [`probes`] → [`reconcile`] →
+//! [`dataplane`] and [`announce`] → [`snapshot`] → [`api`] and [`cli`].
+
+pub mod announce;
+pub mod api;
+pub mod backend_host;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod probes;
+pub mod reconcile;
+pub mod registrant;
+pub mod registry;
+pub mod snapshot;

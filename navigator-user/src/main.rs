@@ -1,0 +1,2 @@
+//! The navigator command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The loop: the sole writer of the data plane.

@@ -1,0 +1,1 @@
+//! Keeps one instance registered for as long as it runs.

@@ -1,0 +1,2 @@
+//! Navigator's build tool.
+fn main() {}
