@@ -44,7 +44,8 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
         owner_of_older(slot)?
     };
     if let Some(entry) = known {
-        refresh(entry, FlowWord::new(target.id, false, 0), true, now);
+        // SAFETY: an entry of a live set; one aligned word, whole.
+        unsafe { replace(entry, FlowWord::new(target.id, false, now)) };
         count::event(Event::FlowRemembered);
         return Ok(target);
     }
@@ -106,15 +107,31 @@ fn find(set: *mut FlowSet, fingerprint: u64) -> Option<*mut FlowEntry> {
     None
 }
 
-/// Notes that a remembered flow was seen. The word is stored only if it says
-/// something new, so that a busy flow does not pull the line from CPU to CPU.
+/// How old a flow's time may grow before it is renewed, in coarse time units (about half a
+/// minute). Against a lifetime of hours that is exact enough, and a busy flow neither dirties
+/// its cache line nor pulls it from CPU to CPU with every packet.
+const RENEWAL: u32 = 32;
+
+/// Notes that a remembered flow was seen, if that says something new.
 #[inline(always)]
 fn refresh(entry: *mut FlowEntry, word: FlowWord, opens: bool, now: u32) {
-    let seen = FlowWord::new(word.backend(), word.is_established() || !opens, now);
-    if seen != word {
-        // SAFETY: an entry of a live set; one aligned word, whole.
-        unsafe { core::ptr::write_volatile(&raw mut (*entry).word, seen.0) };
+    let established = word.is_established() || !opens;
+    if established != word.is_established() || word.is_expired(now, RENEWAL) {
+        let seen = FlowWord::new(word.backend(), established, now);
+        // SAFETY: an entry of a live set.
+        unsafe { replace(entry, seen) };
     }
+}
+
+/// Stores what is remembered of a flow: one aligned word, whole.
+///
+/// # Safety
+///
+/// `entry` lies in a live set.
+#[inline(always)]
+unsafe fn replace(entry: *mut FlowEntry, word: FlowWord) {
+    // SAFETY: as the caller promised.
+    unsafe { core::ptr::write_volatile(&raw mut (*entry).word, word.0) };
 }
 
 /// Puts a flow into an entry that is free, expired or embryonic.
@@ -130,7 +147,7 @@ fn remember(set: *mut FlowSet, fingerprint: u64, word: FlowWord, now: u32) -> Ev
         if !exchange(place, old, BUSY) {
             return Event::FlowLostRace;
         }
-        core::ptr::write_volatile(&raw mut (*victim).word, word.0);
+        replace(victim, word);
         exchange(place, BUSY, fingerprint);
     }
     Event::FlowRemembered

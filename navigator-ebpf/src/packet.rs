@@ -1,6 +1,11 @@
 //! A frame's bytes. The only pointer arithmetic there is: every read and
 //! write is proven, here and to the verifier, to lie inside the frame's
 //! linear part.
+//!
+//! Loads and stores are as wide as their values although headers lie at odd
+//! addresses: told so, LLVM would go byte by byte, two to six times the code.
+//! A BPF load has no alignment of its own; the verifier refuses a misaligned
+//! one on the machines that could not carry it out.
 
 use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
@@ -79,8 +84,8 @@ impl View {
     /// it again: a program that breaks this rule does not load.)
     #[inline(always)]
     pub(crate) unsafe fn read<T: Plain, const OFFSET: usize>(self) -> T {
-        // SAFETY: inside the view, as the caller promised; any alignment is allowed.
-        unsafe { core::ptr::read_unaligned((self.start + OFFSET) as *const T) }
+        // SAFETY: inside the view, as the caller promised; for alignment see above.
+        unsafe { *((self.start + OFFSET) as *const T) }
     }
 
     /// Writes `value` at `OFFSET` of the view, natively.
@@ -90,7 +95,7 @@ impl View {
     /// As for [`View::read`].
     #[inline(always)]
     pub(crate) unsafe fn write<T: Plain, const OFFSET: usize>(self, value: T) {
-        // SAFETY: inside the view, as the caller promised; any alignment is allowed.
-        unsafe { core::ptr::write_unaligned((self.start + OFFSET) as *mut T, value) }
+        // SAFETY: inside the view, as the caller promised; for alignment see above.
+        unsafe { *((self.start + OFFSET) as *mut T) = value }
     }
 }
