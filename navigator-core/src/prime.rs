@@ -34,6 +34,9 @@ mod tests {
     fn the_nearest_primes_stay_in_their_range() {
         assert_eq!(nearest(65_536, 251, 655_373), (Some(65_521), Some(65_537)));
         assert_eq!(nearest(0, 251, 655_373), (Some(251), Some(251)));
-        assert_eq!(nearest(u32::MAX, 251, 655_373), (Some(655_373), Some(655_373)));
+        assert_eq!(
+            nearest(u32::MAX, 251, 655_373),
+            (Some(655_373), Some(655_373))
+        );
     }
 }

@@ -88,7 +88,11 @@ impl Walker {
         let room = slots - self.skip;
         for _ in 0..TRIES {
             let slot = self.at;
-            self.at = if slot < room { slot + self.skip } else { slot - room };
+            self.at = if slot < room {
+                slot + self.skip
+            } else {
+                slot - room
+            };
             if taken.insert(slot) {
                 return Some(slot);
             }

@@ -130,7 +130,11 @@ fn a_thousand_weighted_backends_get_their_shares() {
 fn without_a_backend_nobody_owns_a_slot() {
     assert!(build(SEED, 251, &[]).iter().all(|&owner| owner == NOBODY));
     let drained = [(backend(1), 0), (backend(2), 0)];
-    assert!(build(SEED, 251, &drained).iter().all(|&owner| owner == NOBODY));
+    assert!(
+        build(SEED, 251, &drained)
+            .iter()
+            .all(|&owner| owner == NOBODY)
+    );
     assert!(build(SEED, 0, &equal(3)).is_empty());
 }
 
