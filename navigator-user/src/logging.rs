@@ -88,10 +88,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     match format {
-        Format::Text { colours } => fmt::layer()
-            .with_writer(writer)
-            .with_ansi(colours)
-            .boxed(),
+        Format::Text { colours } => fmt::layer().with_writer(writer).with_ansi(colours).boxed(),
         Format::Json => fmt::layer()
             .json()
             .flatten_event(true)
@@ -171,7 +168,9 @@ mod tests {
     #[test]
     fn the_option_counts_before_the_variable_and_both_before_the_default() {
         let chosen = |option, variable: Option<&str>| {
-            choose(option, variable.map(Into::into)).unwrap().to_string()
+            choose(option, variable.map(Into::into))
+                .unwrap()
+                .to_string()
         };
         assert_eq!(chosen(Some("debug"), Some("warn")), "debug");
         assert_eq!(chosen(None, Some("warn")), "warn");
@@ -181,7 +180,9 @@ mod tests {
 
     #[test]
     fn a_bad_choice_names_where_it_came_from_and_the_cure() {
-        let error = choose(None, Some("navigator=loud".into())).unwrap_err().to_string();
+        let error = choose(None, Some("navigator=loud".into()))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(r#"NAVIGATOR_LOG = "navigator=loud": not a log filter"#));
         assert!(error.contains("use error, warn, info"), "{error}");
         let error = choose(Some("a=b=c"), None).unwrap_err().to_string();
