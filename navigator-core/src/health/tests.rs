@@ -170,7 +170,11 @@ fn other_settings_leave_the_results_so_far() {
         fast_interval: Duration::from_secs(3),
         ..Settings::default()
     });
-    assert_eq!(machine.pause(), Duration::from_secs(3), "a change is under way");
+    assert_eq!(
+        machine.pause(),
+        Duration::from_secs(3),
+        "a change is under way"
+    );
     assert_eq!(machine.observe(false), Some(Health::Unhealthy));
 }
 
