@@ -34,7 +34,7 @@ pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How often an instance is checked, and how many results make a verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// From the end of one check to the start of the next, while nothing changes.
+    /// From the start of one check to the start of the next, while nothing changes.
     pub interval: Duration,
     /// Time after which an unanswered check has failed.
     pub timeout: Duration,
@@ -112,6 +112,11 @@ impl Machine {
         }
     }
 
+    /// Goes on with other times and counts; results so far stand.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// What the checks say.
     pub fn health(&self) -> Health {
         self.health
@@ -144,7 +149,7 @@ impl Machine {
         Some(said)
     }
 
-    /// From the end of the check before to the start of the next one: the fast
+    /// From the start of the check before to the start of the next one: the fast
     /// interval while there is no verdict, or while results contradict it.
     /// [`jittered`] spreads it.
     pub fn pause(&self) -> Duration {

@@ -161,6 +161,24 @@ proptest! {
 }
 
 #[test]
+fn other_settings_leave_the_results_so_far() {
+    let mut machine = Machine::with_initial(Settings::default(), Health::Healthy);
+    machine.observe(true);
+    machine.observe(false);
+    machine.set_settings(Settings {
+        fall: 2,
+        fast_interval: Duration::from_secs(3),
+        ..Settings::default()
+    });
+    assert_eq!(
+        machine.pause(),
+        Duration::from_secs(3),
+        "a change is under way"
+    );
+    assert_eq!(machine.observe(false), Some(Health::Unhealthy));
+}
+
+#[test]
 fn jitter_survives_any_number() {
     for fraction in [f64::NAN, f64::INFINITY, -1.0, 2.0] {
         let pause = Duration::from_secs(10);

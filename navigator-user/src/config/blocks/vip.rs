@@ -1,0 +1,97 @@
+//! `[[vip]]` blocks.
+
+use super::{
+    rules::{Case, bytes},
+    service::Services,
+};
+use crate::config::{reader::Section, values::name};
+use navigator_core::{
+    entry::parse_vip,
+    model::{Vip, keys},
+};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All keys of a block but its name.
+const KEYS: [&str; 11] = [
+    "address", "port", "protocol", "service", "mode", "slots", "udp", "unserved", "on_down",
+    "on_empty", "drain",
+];
+
+/// A sound block, with its place.
+pub(super) struct Placed<'r, 'i> {
+    section: Section<'r, 'i>,
+    vip: Vip,
+}
+
+/// Reads a block and appends its entry.
+pub(super) fn read<'r, 'i>(
+    mut section: Section<'r, 'i>,
+    entries: &mut Vec<(String, Vec<u8>)>,
+) -> Option<Placed<'r, 'i>> {
+    section.require("name", &json!("web"));
+    let named = section.read("name", name);
+    for key in KEYS {
+        section.get(key);
+    }
+    section.unknown_keys();
+    let value = section.json(&KEYS);
+    // The other keys are looked at even if the name is wrong.
+    let name = named.clone().or_else(|| "unnamed".parse().ok())?;
+    let key = keys::vip(&name);
+    let case = Case {
+        section: &section,
+        prefix: "",
+        fields: &KEYS,
+        main_key: "name",
+        stand_ins: &[
+            ("address", json!("192.0.2.10")),
+            ("port", json!(80)),
+            ("service", json!("web")),
+        ],
+    };
+    let vip = case.judge(value.clone(), |value| parse_vip(&key, &bytes(value)))?;
+    named?;
+    entries.push((key, bytes(&value)));
+    Some(Placed { section, vip })
+}
+
+/// Checks what one block alone cannot know: doubles, and whether all tables fit.
+pub(super) fn check_together(vips: &[Placed<'_, '_>], limit: u32) {
+    let mut names = BTreeSet::new();
+    let mut fronts = BTreeMap::new();
+    let mut slots = 0u64;
+    for Placed { section, vip } in vips {
+        if !names.insert(&vip.name) {
+            section.complain(
+                "name",
+                "there is another VIP of this name",
+                "name each VIP once",
+            );
+        }
+        if let Some(first) = fronts.insert(vip.key, &vip.name) {
+            let what = format!("VIP {first} has {} already", vip.key);
+            section.complain("address", what, "change address, port or protocol of one");
+        }
+        let fitted = slots <= limit.into();
+        slots += u64::from(vip.slots);
+        if fitted && slots > limit.into() {
+            let what = format!("the VIPs up to here need {slots} slots, there are {limit}");
+            section.complain("name", what, "raise limits.slots, or give VIPs fewer slots");
+        }
+    }
+}
+
+/// Without another registry, a service that has no instances here has none for now.
+pub(super) fn warn_of_empty_services(vips: &[Placed<'_, '_>], services: &Services) {
+    for Placed { section, vip } in vips {
+        if services.instances_of(&vip.service) == 0 {
+            let what = "no [[service]] block lists instances of it";
+            let cure = format!(
+                "packets for the VIP are dropped until some register: navigator register {}",
+                vip.service
+            );
+            section.warn("service", what, cure);
+        }
+    }
+}
