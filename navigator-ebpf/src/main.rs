@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod decap;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
 /// The load balancer.

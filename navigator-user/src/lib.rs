@@ -9,6 +9,7 @@ pub mod backend_host;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod netlink;
 pub mod probes;
 pub mod reconcile;
 pub mod registrant;
