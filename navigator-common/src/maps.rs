@@ -119,6 +119,9 @@ pub const DECAP_VIPS: MapSpec = spec("DECAP_VIPS", 1, 8);
 /// What `navigator_decap` did: per-CPU array of `u64`, indexed by [`DecapOutcome`].
 pub const DECAP_COUNTERS: MapSpec = spec("DECAP_COUNTERS", 1, 8);
 
+/// Entries of the decapsulation VIPs map.
+pub const DECAP_VIP_ENTRIES: u32 = 4096;
+
 /// What `navigator_decap` did with a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -127,8 +130,37 @@ pub enum DecapOutcome {
     Passed,
     /// Unwrapped and passed.
     Unwrapped,
-    /// A tunnel packet whose inner destination is none of the VIPs; passed untouched.
+    /// A tunnel packet whose inner destination is none of the VIPs, or a fragment
+    /// of a tunnel packet; passed untouched.
     Foreign,
     /// A tunnel packet cut short or contradictory; dropped.
     Malformed,
 }
+
+impl DecapOutcome {
+    /// All outcomes, in the order of their counters.
+    pub const ALL: [Self; 4] = [
+        Self::Passed,
+        Self::Unwrapped,
+        Self::Foreign,
+        Self::Malformed,
+    ];
+
+    /// Its name in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Unwrapped => "unwrapped",
+            Self::Foreign => "foreign",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+const _: () = {
+    let mut index = 0;
+    while index < DecapOutcome::ALL.len() {
+        assert!(DecapOutcome::ALL[index] as usize == index);
+        index += 1;
+    }
+};

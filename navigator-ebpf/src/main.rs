@@ -22,6 +22,8 @@ mod parse;
 mod select;
 mod vip;
 
+mod decap;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use navigator_common::reason::{Reason, Verdict};

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod logging;
+pub mod netlink;
 pub mod probes;
 pub mod reconcile;
 pub mod registrant;

@@ -1,3 +1,4 @@
 //! VIPs made known to the network.
 
 pub mod address;
+mod gratuitous;

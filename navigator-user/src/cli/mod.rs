@@ -1,3 +1,4 @@
 //! The commands.
 
 pub mod config;
+pub mod backend;

@@ -1,1 +1,0 @@
-//! Makes this host a good DSR backend: navigator backend up, down, status.

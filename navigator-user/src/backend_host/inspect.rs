@@ -1,0 +1,143 @@
+//! Looking at a host without changing it.
+
+use super::{
+    BackendError, BackendResult, Decap, Place, Status,
+    decap::Pins,
+    state::{self, Change, State},
+    sysctl,
+};
+use crate::netlink::{Netlink, link::Link};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// What is set up here, for the named interface or for all, and whether it is still true.
+pub async fn status(place: &Place) -> BackendResult<Vec<Status>> {
+    let netlink = Netlink::open()?;
+    let mut states = state::list(&place.state_dir)?;
+    if let Some(interface) = &place.interface {
+        states.retain(|state| state.interface == *interface);
+    }
+    let mut all = Vec::new();
+    for state in states {
+        all.push(compare(&netlink, state).await?);
+    }
+    Ok(all)
+}
+
+/// Compares what was recorded with what is.
+async fn compare(netlink: &Netlink, state: State) -> BackendResult<Status> {
+    let mut problems = Vec::new();
+    let mut packets = BTreeMap::new();
+    let link = netlink.link_by_name(&state.interface).await?;
+    if link.is_none() {
+        problems.push(format!("interface {} is gone", state.interface));
+    }
+    let lo = loopback(netlink).await?;
+    let addresses = netlink.addresses().await?;
+    let on_lo = |ip: &IpAddr| {
+        addresses
+            .iter()
+            .any(|a| a.ip == *ip && a.ifindex == lo.index)
+    };
+    let vips: BTreeMap<_, _> = state.vips.iter().map(|ip| (*ip, on_lo(ip))).collect();
+    for (ip, _) in vips.iter().filter(|(_, there)| !**there) {
+        problems.push(format!("{ip} is not on lo"));
+    }
+    if let Err(e) = refuse_vips_elsewhere(netlink, &state.vips, lo.index).await {
+        problems.push(e.to_string());
+    }
+    for change in &state.changes {
+        match change {
+            Change::Sysctl { name, new, .. } => {
+                if let Some(value) = sysctl::read(name)?
+                    && value != *new
+                {
+                    problems.push(format!("{name} is {value} and was set to {new}"));
+                }
+            }
+            Change::Xdp { pins } => {
+                if link.as_ref().is_some_and(|l| l.xdp.is_none()) {
+                    problems.push("navigator_decap is not attached".to_owned());
+                }
+                match Pins::at(pins).counters() {
+                    Ok(counters) => packets = counters,
+                    Err(e) => problems.push(e.to_string()),
+                }
+            }
+            Change::Address { .. } => {}
+        }
+    }
+    if let Decap::Kernel { devices } = &state.decap {
+        for name in devices {
+            if !netlink.link_by_name(name).await?.is_some_and(|l| l.up) {
+                problems.push(format!("tunnel device {name} is not up"));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        problems.push("run `navigator backend up` again to put it right".to_owned());
+    }
+    Ok(Status {
+        interface: state.interface,
+        vips,
+        decap: state.decap,
+        packets,
+        problems,
+    })
+}
+
+/// The interface to work on, which must exist.
+pub(super) async fn interface(netlink: &Netlink, place: &Place) -> BackendResult<Link> {
+    let name = interface_name(netlink, place).await?;
+    let link = netlink.link_by_name(&name).await?;
+    link.ok_or(BackendError::NoInterface(name))
+}
+
+/// The name of the interface to work on, which may be gone meanwhile.
+pub(super) async fn interface_name(netlink: &Netlink, place: &Place) -> BackendResult<String> {
+    if let Some(name) = &place.interface {
+        return Ok(name.clone());
+    }
+    let states = state::list(&place.state_dir)?;
+    match states.as_slice() {
+        [] => {}
+        [one] => return Ok(one.interface.clone()),
+        several => {
+            let names: Vec<_> = several.iter().map(|s| s.interface.as_str()).collect();
+            return Err(BackendError::WhichInterface(names.join(", ")));
+        }
+    }
+    let index = netlink
+        .default_interface()
+        .await?
+        .ok_or(BackendError::NoDefaultRoute)?;
+    let link = netlink.link_by_index(index).await?;
+    link.map(|l| l.name).ok_or(BackendError::NoDefaultRoute)
+}
+
+pub(super) async fn loopback(netlink: &Netlink) -> BackendResult<Link> {
+    let lo = netlink.link_by_name("lo").await?;
+    lo.ok_or_else(|| BackendError::NoInterface("lo".to_owned()))
+}
+
+/// A VIP on another interface than lo would be answered for on the LAN.
+pub(super) async fn refuse_vips_elsewhere(
+    netlink: &Netlink,
+    vips: &BTreeSet<IpAddr>,
+    lo: u32,
+) -> BackendResult<()> {
+    let addresses = netlink.addresses().await?;
+    let Some(address) = addresses
+        .iter()
+        .find(|a| a.ifindex != lo && vips.contains(&a.ip))
+    else {
+        return Ok(());
+    };
+    let link = netlink.link_by_index(address.ifindex).await?;
+    Err(BackendError::VipElsewhere {
+        ip: address.ip,
+        interface: link.map_or_else(|| address.ifindex.to_string(), |l| l.name),
+    })
+}

@@ -1,1 +1,0 @@
-//! Next hops, kept true by netlink.
