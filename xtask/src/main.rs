@@ -1,2 +1,147 @@
-//! Navigator's build tool.
-fn main() {}
+//! Navigator's build tool: `cargo xtask setup`, `build`, `test`, `demo`, `bench`.
+//!
+//! Everything that a command needs it fetches or builds itself, inside the target directory where
+//! that can be. Progress goes to standard error, so that standard output holds results only.
+
+mod build;
+mod process;
+mod progress;
+mod run;
+mod setup;
+mod test;
+mod workspace;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{setup::Scope, workspace::Workspace};
+
+/// Builds, tests and shows Navigator.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    /// Where the BPF toolchain is kept [default: toolchain in the target directory]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "NAVIGATOR_TOOLCHAIN_DIR"
+    )]
+    toolchain_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install the BPF toolchain and what the tests and the demo need
+    Setup {
+        /// Only report what is there and what is missing (exit code 1 if anything is)
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the BPF programs and the workspace
+    Build {
+        /// Optimised
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run checks, unit tests and suites; the last line is `N passed, N failed`
+    Test {
+        /// Only these: checks, unit, or a file of tests/tests (repeat it or separate by commas)
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        suite: Vec<String>,
+        /// Passed on to the test binaries (a filter, --nocapture, …)
+        #[arg(last = true, value_name = "ARGS")]
+        extra: Vec<String>,
+    },
+    /// Show Navigator at work in network namespaces
+    Demo {
+        /// Passed on to the demo, for example `--registry etcd`; `-- --help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure the packet path or the planner
+    Bench {
+        /// What to measure
+        kind: Bench,
+        /// Passed on to the benchmark, for example `--format json`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Bench {
+    /// Nanoseconds per packet for each path
+    Packet,
+    /// The slot table: time to build, slots moved, error of the shares
+    Plan,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    dispatch(cli).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let workspace = Workspace::locate(cli.toolchain_dir)?;
+    match cli.command {
+        Command::Setup { check: true } => return Ok(setup::report(&workspace)),
+        Command::Setup { check: false } => {
+            setup::ensure(&workspace, Scope::All)?;
+            setup::report(&workspace);
+        }
+        Command::Build { release } => build::command(&workspace, release)?,
+        Command::Test { suite, extra } => return Ok(test::command(&workspace, &suite, &extra)),
+        Command::Demo { args } => run::demo(&workspace, &args)?,
+        Command::Bench { kind, args } => {
+            let kind = match kind {
+                Bench::Packet => "packet",
+                Bench::Plan => "plan",
+            };
+            run::bench(&workspace, kind, &args)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command};
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_demo_and_bench_is_passed_on() {
+        let cli = Cli::try_parse_from(["xtask", "demo", "--registry", "etcd"]);
+        assert!(
+            matches!(cli, Ok(Cli { command: Command::Demo { args }, .. })
+            if args == ["--registry", "etcd"])
+        );
+        let cli = Cli::try_parse_from(["xtask", "bench", "packet", "--format", "json"]);
+        assert!(
+            matches!(cli, Ok(Cli { command: Command::Bench { args, .. }, .. })
+            if args == ["--format", "json"])
+        );
+    }
+
+    #[test]
+    fn suites_may_be_repeated_or_listed() {
+        let cli = Cli::try_parse_from(["xtask", "test", "--suite", "unit,e2e", "--", "one"]);
+        assert!(
+            matches!(cli, Ok(Cli { command: Command::Test { suite, extra }, .. })
+            if suite == ["unit", "e2e"] && extra == ["one"])
+        );
+    }
+}

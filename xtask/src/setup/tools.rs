@@ -1,0 +1,223 @@
+//! The programs that building, the suites and the demo run.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, bail};
+
+use super::{Scope, apt};
+use crate::process;
+
+/// A program, or a file, that must be there.
+pub(crate) struct Tool {
+    /// A command, or an absolute path.
+    pub(crate) name: &'static str,
+    /// What it is for.
+    pub(crate) why: &'static str,
+    /// Debian packages that bring it; the first on offer is taken.
+    packages: &'static [&'static str],
+    /// Where others find it.
+    home: &'static str,
+    /// Whether compiling needs it.
+    to_build: bool,
+}
+
+/// All of them.
+pub(crate) const ALL: &[Tool] = &[
+    Tool {
+        name: "protoc",
+        why: "builds the etcd client",
+        packages: &["protobuf-compiler"],
+        home: "https://protobuf.dev",
+        to_build: true,
+    },
+    Tool {
+        name: "/usr/include/google/protobuf/descriptor.proto",
+        why: "builds the etcd client",
+        packages: &["libprotobuf-dev"],
+        home: "https://protobuf.dev",
+        to_build: true,
+    },
+    tool(
+        "etcd",
+        "a registry",
+        &["etcd-server", "etcd"],
+        "https://etcd.io",
+    ),
+    tool(
+        "etcdctl",
+        "writes to etcd",
+        &["etcd-client"],
+        "https://etcd.io",
+    ),
+    tool(
+        "nginx",
+        "the backends",
+        &["nginx-light", "nginx"],
+        "https://nginx.org",
+    ),
+    tool("curl", "HTTP requests", &["curl"], "https://curl.se"),
+    tool("wrk", "HTTP load", &["wrk"], "https://github.com/wg/wrk"),
+    tool(
+        "ip",
+        "network namespaces",
+        &["iproute2"],
+        "https://wiki.linuxfoundation.org/networking/iproute2",
+    ),
+    tool(
+        "ethtool",
+        "turns offloads off",
+        &["ethtool"],
+        "https://kernel.org/pub/software/network/ethtool",
+    ),
+    tool(
+        "tcpdump",
+        "looks at packets",
+        &["tcpdump"],
+        "https://www.tcpdump.org",
+    ),
+];
+
+impl Tool {
+    /// Where it is.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        if self.name.starts_with('/') {
+            return header(self.name);
+        }
+        process::find(self.name)
+    }
+}
+
+/// Installs what is missing, where that is possible.
+///
+/// # Errors
+/// Something stays missing; the error names it and how to get it.
+pub(crate) fn ensure(scope: Scope) -> Result<()> {
+    let missing = missing(scope);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if apt::is_there() && process::is_root() {
+        install(&missing)?;
+    }
+    let missing = self::missing(scope);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", describe(&missing, apt::is_there()));
+}
+
+const fn tool(
+    name: &'static str,
+    why: &'static str,
+    packages: &'static [&'static str],
+    home: &'static str,
+) -> Tool {
+    Tool {
+        name,
+        why,
+        packages,
+        home,
+        to_build: false,
+    }
+}
+
+fn missing(scope: Scope) -> Vec<&'static Tool> {
+    ALL.iter()
+        .filter(|tool| scope == Scope::All || tool.to_build)
+        .filter(|tool| tool.find().is_none())
+        .collect()
+}
+
+/// An include file of protoc's: an installation by hand has it beside the program.
+fn header(path: &str) -> Option<PathBuf> {
+    let name = path.trim_start_matches("/usr/include/");
+    let beside = process::find("protoc")
+        .and_then(|protoc| Some(protoc.parent()?.parent()?.join("include").join(name)));
+    let told = env::var_os("PROTOC_INCLUDE").map(|dir| Path::new(&dir).join(name));
+    [Some(PathBuf::from(path)), beside, told]
+        .into_iter()
+        .flatten()
+        .find(|file| file.exists())
+}
+
+fn install(missing: &[&Tool]) -> Result<()> {
+    let on_offer = || -> Vec<&str> {
+        let names = missing.iter();
+        names
+            .filter_map(|tool| apt::first_on_offer(tool.packages))
+            .collect()
+    };
+    let mut packages = on_offer();
+    if packages.len() < missing.len() {
+        apt::update()?;
+        packages = on_offer();
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    // Package lists that are older than the archive name files that are gone.
+    apt::install(&packages).or_else(|_| {
+        apt::update()?;
+        apt::install(&packages)
+    })
+}
+
+fn describe(missing: &[&Tool], apt: bool) -> String {
+    let mut lines = Vec::new();
+    for tool in missing {
+        let Tool {
+            name, why, home, ..
+        } = tool;
+        lines.push(format!("missing: {name} ({why}; {home})"));
+    }
+    let mut packages: Vec<_> = missing
+        .iter()
+        .filter_map(|tool| tool.packages.first())
+        .copied()
+        .collect();
+    packages.dedup();
+    let packages = packages.join(" ");
+    lines.push(if apt {
+        format!("To get them, as root:\n  apt-get install --no-install-recommends {packages}")
+    } else {
+        format!("To get them, install your system's packages for: {packages} (Debian's names)")
+    });
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_the_way_to_get_it() {
+        let some: Vec<_> = ALL
+            .iter()
+            .filter(|tool| ["etcd", "wrk"].contains(&tool.name))
+            .collect();
+        let text = describe(&some, true);
+        assert!(
+            text.contains("missing: etcd (a registry; https://etcd.io)"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("apt-get install --no-install-recommends etcd-server wrk"),
+            "{text}"
+        );
+        assert!(!describe(&some, false).contains("apt-get"));
+    }
+
+    #[test]
+    fn building_needs_less_than_testing() {
+        let count = |scope| {
+            let tools = ALL.iter();
+            tools
+                .filter(|tool| scope == Scope::All || tool.to_build)
+                .count()
+        };
+        assert!(count(Scope::Build) < count(Scope::All));
+    }
+}

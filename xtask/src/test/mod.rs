@@ -1,0 +1,101 @@
+//! `cargo xtask test`: checks, unit tests, and the suites of `tests/tests`.
+//!
+//! Whatever happens, the last line on standard output is `N passed, N failed`, and the exit code
+//! agrees with it. Nothing is skipped: a check or a suite that cannot run, breaks off or runs no
+//! test counts as a failure.
+
+mod checks;
+mod runner;
+mod suites;
+mod tally;
+
+use std::{io, process::ExitCode, time::Instant};
+
+use anyhow::{Result, bail};
+
+use self::{
+    suites::Suite,
+    tally::{Row, Tally},
+};
+use crate::{
+    build::{self, BENCH, NAVIGATOR},
+    process,
+    progress::{say, step},
+    setup::{self, Scope},
+    workspace::Workspace,
+};
+
+/// Runs the named suites, or everything; prints a table and the sum.
+pub(crate) fn command(workspace: &Workspace, names: &[String], extra: &[String]) -> ExitCode {
+    let mut rows = Vec::new();
+    let outcome = run(workspace, names, extra, &mut rows);
+    if !rows.is_empty() {
+        println!("\n{}", tally::table(&rows));
+    }
+    let mut sum: Tally = rows.iter().map(|row| row.tally).sum();
+    if let Err(error) = outcome {
+        eprintln!("error: {error:#}");
+        sum.failed += 1;
+    }
+    println!("{sum}");
+    if sum.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn run(
+    workspace: &Workspace,
+    names: &[String],
+    extra: &[String],
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    let chosen = suites::choose(suites::discover(workspace)?, names)?;
+    require_root(&chosen)?;
+    prepare(workspace, &chosen)?;
+    for suite in chosen {
+        say(format_args!("suite {suite}"));
+        match suite {
+            Suite::Checks => rows.extend(checks::run(workspace)),
+            Suite::Unit | Suite::File(_) => {
+                let start = Instant::now();
+                let tally = runner::run(&mut suite.command(workspace, extra), &mut io::stdout());
+                rows.push(Row {
+                    name: suite.to_string(),
+                    tally,
+                    time: start.elapsed(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The suites make network namespaces and load programs into the kernel.
+fn require_root(chosen: &[Suite]) -> Result<()> {
+    if process::is_root() || !chosen.iter().any(Suite::needs_root) {
+        return Ok(());
+    }
+    bail!(
+        "the suites make network namespaces and load BPF programs, which only root may do: run \
+         `sudo -E env \"PATH=$PATH\" cargo xtask test`, or only what needs no root: \
+         `cargo xtask test --suite checks,unit`"
+    );
+}
+
+fn prepare(workspace: &Workspace, chosen: &[Suite]) -> Result<()> {
+    let in_kernel = chosen.iter().any(Suite::needs_root);
+    let scope = if in_kernel { Scope::All } else { Scope::Build };
+    let toolchain = setup::ensure(workspace, scope)?;
+    build::bpf(workspace, &toolchain, &[NAVIGATOR, BENCH])?;
+    if !in_kernel {
+        return Ok(());
+    }
+    // The daemon, which suites start as users do, and all test binaries, so that the time of a
+    // suite is that of its tests.
+    step("building the workspace and the suites", || {
+        process::run(workspace.cargo().arg("build"))?;
+        process::run(workspace.cargo().args(["test", "--no-run"]))
+    })
+}

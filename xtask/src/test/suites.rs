@@ -1,0 +1,137 @@
+//! Which suites there are, and how each is run.
+
+use std::{ffi::OsStr, fmt, fs, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::Workspace;
+
+/// A part of what `cargo xtask test` runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// Formatting, lints and documentation.
+    Checks,
+    /// The tests inside the crates.
+    Unit,
+    /// A file of `tests/tests`, by its name.
+    File(String),
+}
+
+impl Suite {
+    /// Whether it makes network namespaces or loads programs into the kernel.
+    pub(crate) fn needs_root(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// The command that runs its tests.
+    pub(crate) fn command(&self, workspace: &Workspace, extra: &[String]) -> Command {
+        let mut command = workspace.cargo();
+        command.arg("test");
+        match self {
+            Self::Checks | Self::Unit => command.args(["--lib", "--bins", "--no-fail-fast"]),
+            Self::File(name) => command.args(["--package=navigator-tests", "--test", name]),
+        };
+        command.arg("--");
+        command.args(options(self, extra));
+        command
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Checks => "checks",
+            Self::Unit => "unit",
+            Self::File(name) => name,
+        })
+    }
+}
+
+/// All suites, in the order in which they run.
+pub(crate) fn discover(workspace: &Workspace) -> Result<Vec<Suite>> {
+    let dir = workspace.root.join("tests/tests");
+    let mut names = Vec::new();
+    if dir.exists() {
+        let entries =
+            fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(OsStr::to_str);
+            if path.extension() == Some(OsStr::new("rs")) {
+                names.extend(stem.map(str::to_owned));
+            }
+        }
+    }
+    names.sort();
+    let files = names.into_iter().map(Suite::File);
+    Ok([Suite::Checks, Suite::Unit]
+        .into_iter()
+        .chain(files)
+        .collect())
+}
+
+/// Those with these names, or all if there are no names.
+///
+/// # Errors
+/// There is no such suite.
+pub(crate) fn choose(all: Vec<Suite>, names: &[String]) -> Result<Vec<Suite>> {
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let known: Vec<_> = all.iter().map(Suite::to_string).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        bail!(
+            "there is no suite {unknown:?}; there are: {}",
+            known.join(", ")
+        );
+    }
+    let chosen = |suite: &Suite| names.contains(&suite.to_string());
+    Ok(all.into_iter().filter(chosen).collect())
+}
+
+/// Options for the test binaries: suites share the kernel, so their tests run one by one.
+fn options(suite: &Suite, extra: &[String]) -> Vec<String> {
+    let chosen = extra.iter().any(|arg| arg.starts_with("--test-threads"));
+    let mut options = extra.to_vec();
+    if suite.needs_root() && !chosen {
+        options.push("--test-threads=1".to_owned());
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Suite> {
+        vec![Suite::Checks, Suite::Unit, Suite::File("e2e".to_owned())]
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn names_choose_suites() {
+        assert!(matches!(choose(all(), &[]), Ok(chosen) if chosen == all()));
+        let chosen = choose(all(), &names(&["e2e", "unit"]));
+        assert!(matches!(chosen, Ok(chosen) if chosen == all()[1..]));
+        let error =
+            choose(all(), &names(&["e2"])).map_or_else(|it| it.to_string(), |_| String::new());
+        assert_eq!(
+            error,
+            "there is no suite \"e2\"; there are: checks, unit, e2e"
+        );
+    }
+
+    #[test]
+    fn tests_that_share_the_kernel_run_one_by_one_unless_told_otherwise() {
+        let [_, unit, e2e] = all().try_into().unwrap_or_else(|_| unreachable!());
+        assert_eq!(options(&e2e, &[]), ["--test-threads=1"]);
+        assert_eq!(options(&unit, &names(&["one"])), ["one"]);
+        assert_eq!(
+            options(&e2e, &names(&["--test-threads=4"])),
+            ["--test-threads=4"]
+        );
+    }
+}
