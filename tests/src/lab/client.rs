@@ -60,7 +60,10 @@ fn parse(answer: &str) -> Result<Answer> {
         .and_then(|line| line.strip_prefix("HTTP/1.1 "))
         .and_then(|line| line.get(..3)?.parse().ok());
     let Some(status) = status else {
-        bail!("not an HTTP answer: {:?}", answer.get(..80).unwrap_or(answer));
+        bail!(
+            "not an HTTP answer: {:?}",
+            answer.get(..80).unwrap_or(answer)
+        );
     };
     let backend = lines
         .take_while(|line| !line.is_empty())

@@ -32,7 +32,13 @@ impl Download {
         let bytes = RATE * seconds;
         let mut command = host.command(tool("curl")?);
         command
-            .args(["--silent", "--show-error", "--fail", "--globoff", "--output"])
+            .args([
+                "--silent",
+                "--show-error",
+                "--fail",
+                "--globoff",
+                "--output",
+            ])
             .args(["/dev/null", "--write-out", "%{size_download}"])
             .args(["--range", &format!("0-{}", bytes - 1), "--dump-header"])
             .arg(&headers)
@@ -87,4 +93,40 @@ impl Download {
         );
         Ok(())
     }
+}
+
+/// Sends `bytes` bytes to `/`; the connection is a new one.
+///
+/// # Errors
+/// curl fails, or the answer is an error.
+pub fn upload(lab: &super::Lab, host: &Host, target: SocketAddr, bytes: u64) -> Result<()> {
+    let file = lab.file("upload");
+    fs::File::create(&file)?.set_len(bytes)?;
+    let mut body = std::ffi::OsString::from("@");
+    body.push(&file);
+    let mut command = host.command(tool("curl")?);
+    command
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--globoff",
+            "--max-time",
+            "15",
+        ])
+        .args([
+            "--write-out",
+            "%{size_upload}",
+            "--output",
+            "/dev/null",
+            "--data-binary",
+        ])
+        .arg(body)
+        .arg(format!("http://{target}/"));
+    let sent = host.run(command)?;
+    ensure!(
+        sent == bytes.to_string(),
+        "{sent} of {bytes} bytes were sent"
+    );
+    Ok(())
 }

@@ -29,9 +29,7 @@ impl<'lab> Etcd<'lab> {
     }
 
     /// What clients are to be given.
-    pub fn endpoint() -> String {
-        format!("http://{}", address())
-    }
+    pub const ENDPOINT: &'static str = "http://10.77.0.3:2379";
 
     /// Stops it in good order; clients lose their connections.
     ///
@@ -57,7 +55,7 @@ impl<'lab> Etcd<'lab> {
             .args(["--unsafe-no-fsync", "--data-dir"])
             .arg(self.lab.file("etcd"))
             .args(["--listen-client-urls", "http://0.0.0.0:2379"])
-            .args(["--advertise-client-urls", &Self::endpoint()])
+            .args(["--advertise-client-urls", Self::ENDPOINT])
             .args(["--listen-peer-urls", "http://127.0.0.1:2380"])
             .args(["--initial-advertise-peer-urls", "http://127.0.0.1:2380"])
             .args(["--initial-cluster", "lab=http://127.0.0.1:2380"]);
@@ -78,7 +76,7 @@ impl<'lab> Etcd<'lab> {
         let mut command = host.command(tool("etcdctl")?);
         command
             .env("ETCDCTL_API", "3")
-            .arg(format!("--endpoints={}", Self::endpoint()))
+            .arg(format!("--endpoints={}", Self::ENDPOINT))
             .args(args);
         host.run(command)
     }

@@ -114,10 +114,14 @@ impl Host {
     /// It cannot be started.
     pub fn start(&self, what: &str, mut command: Command) -> Result<Process> {
         let base = self.logs.join(format!("{}-{what}", self.name));
-        Process::start(&base, &format!("{what} on {}", self.name), move |out, err| {
-            command.stdout(out).stderr(err);
-            self.enter(move || command.spawn())
-        })
+        Process::start(
+            &base,
+            &format!("{what} on {}", self.name),
+            move |out, err| {
+                command.stdout(out).stderr(err);
+                self.enter(move || command.spawn())
+            },
+        )
     }
 
     /// Runs a command to its end and returns its standard output.

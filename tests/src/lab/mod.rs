@@ -17,14 +17,17 @@
 //! the clients route to the balancer, or free addresses of the LAN.
 
 pub mod client;
+pub mod config;
 pub mod curl;
 pub mod etcd;
 pub mod host;
+pub mod kernel;
 pub mod navigator;
 pub mod net;
 pub mod nginx;
 pub mod process;
 pub mod scratch;
+pub mod store;
 pub mod wait;
 pub mod wrk;
 

@@ -123,6 +123,7 @@ http {{
     fastcgi_temp_path tmp-fastcgi;
     uwsgi_temp_path tmp-uwsgi;
     scgi_temp_path tmp-scgi;
+    client_max_body_size 0;
     default_type text/plain;
     keepalive_requests 10000000;
     server {{
