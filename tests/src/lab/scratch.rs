@@ -45,12 +45,22 @@ impl Drop for Scratch {
     }
 }
 
+/// Removes those of this process, before an end in haste.
+pub fn remove_own() {
+    let own = Pid::this();
+    remove(&std::env::temp_dir(), |owner| owner == own);
+}
+
 fn remove_leftovers(root: &Path) {
+    remove(root, is_gone);
+}
+
+fn remove(root: &Path, whose: impl Fn(Pid) -> bool) {
     let Ok(entries) = fs::read_dir(root) else {
         return;
     };
     for entry in entries.flatten() {
-        if owner(&entry.file_name().to_string_lossy()).is_some_and(is_gone) {
+        if owner(&entry.file_name().to_string_lossy()).is_some_and(&whose) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
