@@ -286,8 +286,8 @@ pub fn cli_ok(host: &Host, args: &[&str]) -> Result<String> {
 /// `navigator backend up` fails.
 pub fn backend_up(host: &Host, vips: &[IpAddr]) -> Result<()> {
     let vips: Vec<_> = vips.iter().map(ToString::to_string).collect();
-    let mut args = vec!["backend", "up"];
-    args.extend(vips.iter().map(String::as_str));
+    let mut args = vec!["backend", "up", "--interface", "eth0"];
+    args.extend(vips.iter().flat_map(|vip| ["--vip", vip]));
     cli_ok(host, &args).map(drop)
 }
 
