@@ -25,3 +25,5 @@ mod restart;
 mod services;
 #[path = "e2e/shares.rs"]
 mod shares;
+#[path = "e2e/vips.rs"]
+mod vips;

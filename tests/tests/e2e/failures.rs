@@ -1,7 +1,8 @@
 //! Backends that die, and backends that say that they are sick.
 
 use crate::support::{
-    Web, active_backends, address, all_answered, slots_of, state_of, tally, web4, web6,
+    SOON, Web, active_backends, address, all_answered, counter, slots_of, state_of, tally, web4,
+    web6,
 };
 use anyhow::{Context, Result, ensure};
 use navigator_core::plan::members::State;
@@ -11,6 +12,7 @@ use navigator_tests::lab::{
     config::{RegistryKind, Timing},
     curl::Download,
     nginx::Nginx,
+    wait,
 };
 use std::time::{Duration, Instant};
 
@@ -88,26 +90,18 @@ fn all_dead_and_back(lab: &Lab, registry: RegistryKind) -> Result<()> {
         server.kill();
     }
     web.until("nothing is healthy", |vip| active_backends(vip) == 0)?;
-    let before = dropped(&web)?;
+    let before = counter(&web.daemon, "drop_no_backend")?;
     let sample = lab.client().enter(|| ask(web4()));
     ensure!(sample.outcome.is_err(), "{sample:?}");
-    let after = dropped(&web)?;
-    ensure!(after > before, "drop_no_backend {before}, then {after}");
+    wait::until("it is counted", SOON, || {
+        let after = counter(&web.daemon, "drop_no_backend")?;
+        ensure!(after > before, "drop_no_backend: {before}, then {after}");
+        anyhow::Ok(())
+    })?;
 
     let _back = Nginx::start(lab, &lab.backends[1])?;
     web.settle(1)?;
     let counts = tally(&ask_many(lab.client(), web4(), 50))?;
     ensure!(counts.len() == 1 && counts.contains_key("b2"), "{counts:?}");
     Ok(())
-}
-
-/// Packets dropped for want of a backend, as the next snapshot counts them.
-fn dropped(web: &Web<'_>) -> Result<u64> {
-    std::thread::sleep(Duration::from_millis(1500));
-    let snapshot = web.daemon.snapshot()?;
-    let counter = snapshot
-        .counters
-        .iter()
-        .find(|c| c.name == "drop_no_backend");
-    Ok(counter.context("no counter drop_no_backend")?.packets)
 }

@@ -217,3 +217,12 @@ pub(crate) fn all_answered(samples: &[Sample]) -> Result<()> {
         format!("{failed} of {} requests failed", samples.len())
     })
 }
+
+/// Packets that the daemon counts under a reason or event.
+pub(crate) fn counter(daemon: &Navigator<'_>, name: &str) -> Result<u64> {
+    let snapshot = daemon.snapshot()?;
+    let counter = snapshot.counters.iter().find(|c| c.name == name);
+    Ok(counter
+        .with_context(|| format!("no counter {name}"))?
+        .packets)
+}
