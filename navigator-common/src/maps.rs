@@ -36,7 +36,7 @@ pub const FLOWS: MapSpec = spec("FLOWS", 1, size_of::<crate::flow::FlowSet>());
 /// as [`crate::mac::to_word`] spells them, mapped; 0 marks a free entry.
 pub const EGRESS: MapSpec = spec("EGRESS", 1, 8);
 /// The same interfaces for redirection: devmap by egress index.
-pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 4);
+pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 8);
 /// Packets and bytes by backend id: per-CPU array of [`crate::reason::Traffic`].
 pub const BACKEND_COUNTERS: MapSpec = spec("BACKEND_COUNTERS", 1, 16);
 /// Packets by reason and event: per-CPU array of `u64`, see [`crate::reason`].

@@ -1,17 +1,65 @@
 //! Navigator's XDP programs.
+//!
+//! `navigator`, the load balancer, runs a packet through stages that each
+//! return `Result<T, Reason>`: [`parse`] → [`vip`] → [`select`] →
+//! [`forward`] → [`count`]. Only this file turns a [`Reason`] into an XDP
+//! action, and only [`packet`] does pointer arithmetic.
 #![no_std]
 #![no_main]
+#![allow(
+    internal_features,
+    reason = "a BPF target has no atomic read-modify-write in core::sync, only the intrinsics"
+)]
+#![feature(core_intrinsics)]
+
+mod count;
+mod flow;
+mod forward;
+mod globals;
+mod maps;
+mod packet;
+mod parse;
+mod select;
+mod vip;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_log_ebpf::debug;
+use navigator_common::reason::{Reason, Verdict};
+use packet::Frame;
 
-/// The load balancer.
 #[xdp(frags)]
-pub fn navigator(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+fn navigator(ctx: XdpContext) -> u32 {
+    match balance(&ctx) {
+        Ok(action) => action,
+        Err(reason) => {
+            count::reason(reason);
+            match reason.verdict() {
+                Verdict::Pass => xdp_action::XDP_PASS,
+                Verdict::Drop => {
+                    debug!(&ctx, "dropped under reason {}", reason.index());
+                    xdp_action::XDP_DROP
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn balance(ctx: &XdpContext) -> Result<u32, Reason> {
+    let frame = Frame::new(ctx);
+    let destination = parse::destination(&frame)?;
+    let address = vip::find_address(destination.address).ok_or(Reason::PassNotVip)?;
+    let flow =
+        parse::flow(&frame, &destination).map_err(|problem| vip::unserved(problem, address))?;
+    let vip = vip::find(address, &flow)?;
+    let chosen = select::backend(&flow, vip)?;
+    let action = forward::send(frame, &flow, &chosen)?;
+    count::forwarded(chosen.id, flow.length);
+    Ok(action)
 }
 
 #[cfg(not(test))]
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }

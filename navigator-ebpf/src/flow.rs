@@ -1,0 +1,210 @@
+//! The memory of flows in tracked slots: 64-byte sets of four entries, shared
+//! by all CPUs, without a lock. How an entry is claimed and published:
+//! `navigator_common::flow`.
+
+use crate::{
+    count, globals,
+    maps::{FLOWS, load},
+    parse::{self, Flow},
+    select::{self, Chosen},
+};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+use navigator_common::{
+    flow::{BUSY, FREE, FlowEntry, FlowSet, FlowWord, WAYS, coarse_time, fingerprint},
+    reason::{Event, Reason},
+    slot::{NO_BACKEND, Slot},
+};
+
+/// The backend of a packet of `flow` in a slot whose flows may be remembered.
+#[inline(always)]
+pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen, Reason> {
+    // SAFETY: the helper takes no argument.
+    let now = coarse_time(unsafe { bpf_ktime_get_coarse_ns() });
+    let opens = parse::opens_connection(flow);
+    let fingerprint = fingerprint(flow.hash);
+    let set = FLOWS
+        .get_ptr_mut(flow.hash as u32 & globals::flow_set_mask())
+        .ok_or(Reason::DropCorrupt)?;
+
+    let known = find(set, fingerprint);
+    if let Some(entry) = known {
+        // SAFETY: `find` returns an entry of the live set.
+        let word = FlowWord(load(unsafe { &(*entry).word }));
+        if let Some(chosen) = remembered(word, opens) {
+            refresh(entry, word, opens, now);
+            count::event(Event::FlowHit);
+            return Ok(chosen);
+        }
+    }
+
+    let target = if opens {
+        select::current(slot)?
+    } else {
+        owner_of_older(slot)?
+    };
+    if let Some(entry) = known {
+        // SAFETY: an entry of a live set; one aligned word, whole.
+        unsafe { replace(entry, FlowWord::new(target.id, false, now)) };
+        count::event(Event::FlowRemembered);
+        return Ok(target);
+    }
+    if !slot.is_at_risk() && !track_all {
+        return Ok(target);
+    }
+    let outcome = remember(set, fingerprint, FlowWord::new(target.id, false, now), now);
+    count::event(outcome);
+    if opens && outcome != Event::FlowRemembered {
+        return Ok(takes_over(slot).unwrap_or(target));
+    }
+    Ok(target)
+}
+
+/// The backend of a remembered flow, if it may still have this packet.
+#[inline(always)]
+fn remembered(word: FlowWord, opens: bool) -> Option<Chosen> {
+    let chosen = select::by_id(word.backend())?;
+    let serves = if opens {
+        chosen.word.takes_new()
+    } else {
+        chosen.word.is_usable()
+    };
+    serves.then_some(chosen)
+}
+
+/// The backend of a flow that is older than the window and not remembered.
+#[inline(always)]
+fn owner_of_older(slot: Slot) -> Result<Chosen, Reason> {
+    if slot.is_at_risk()
+        && slot.previous() != NO_BACKEND
+        && let Some(previous) = select::by_id(slot.previous())
+        && previous.word.is_usable()
+    {
+        return Ok(previous);
+    }
+    select::current(slot)
+}
+
+/// The backend of a new flow that cannot be remembered: later segments will go to
+/// `previous`, so the first one goes there as well, if that takes it.
+#[inline(always)]
+fn takes_over(slot: Slot) -> Option<Chosen> {
+    if !slot.is_at_risk() || slot.previous() == NO_BACKEND {
+        return None;
+    }
+    select::by_id(slot.previous()).filter(|previous| previous.word.takes_new())
+}
+
+#[inline(always)]
+fn find(set: *mut FlowSet, fingerprint: u64) -> Option<*mut FlowEntry> {
+    for way in 0..WAYS {
+        let entry = entry(set, way);
+        // SAFETY: an entry of the live set.
+        if load(unsafe { &(*entry).fingerprint }) == fingerprint {
+            return Some(entry);
+        }
+    }
+    None
+}
+
+/// How old a flow's time may grow before it is renewed, in coarse time units (about half a
+/// minute). Against a lifetime of hours that is exact enough, and a busy flow neither dirties
+/// its cache line nor pulls it from CPU to CPU with every packet.
+const RENEWAL: u32 = 32;
+
+/// Notes that a remembered flow was seen, if that says something new.
+#[inline(always)]
+fn refresh(entry: *mut FlowEntry, word: FlowWord, opens: bool, now: u32) {
+    let established = word.is_established() || !opens;
+    if established != word.is_established() || word.is_expired(now, RENEWAL) {
+        let seen = FlowWord::new(word.backend(), established, now);
+        // SAFETY: an entry of a live set.
+        unsafe { replace(entry, seen) };
+    }
+}
+
+/// Stores what is remembered of a flow: one aligned word, whole.
+///
+/// # Safety
+///
+/// `entry` lies in a live set.
+#[inline(always)]
+unsafe fn replace(entry: *mut FlowEntry, word: FlowWord) {
+    // SAFETY: as the caller promised.
+    unsafe { core::ptr::write_volatile(&raw mut (*entry).word, word.0) };
+}
+
+/// Puts a flow into an entry that is free, expired or embryonic.
+#[inline(always)]
+fn remember(set: *mut FlowSet, fingerprint: u64, word: FlowWord, now: u32) -> Event {
+    let Some((victim, old)) = victim(set, now) else {
+        return Event::FlowSetFull;
+    };
+    // SAFETY: an entry of the live set. Who wins the exchange owns the entry until it
+    // publishes a fingerprint; the second exchange cannot fail and orders the stores.
+    unsafe {
+        let place = &raw mut (*victim).fingerprint;
+        if !exchange(place, old, BUSY) {
+            return Event::FlowLostRace;
+        }
+        replace(victim, word);
+        exchange(place, BUSY, fingerprint);
+    }
+    Event::FlowRemembered
+}
+
+/// The entry that a new flow may take, with its fingerprint: a free one, else one that
+/// outlived its time, else the embryonic one that was silent for longest.
+#[inline(always)]
+fn victim(set: *mut FlowSet, now: u32) -> Option<(*mut FlowEntry, u64)> {
+    let mut best = None;
+    let mut best_rank = 0;
+    for way in 0..WAYS {
+        let entry = entry(set, way);
+        // SAFETY: an entry of the live set.
+        let (print, word) =
+            unsafe { (load(&(*entry).fingerprint), FlowWord(load(&(*entry).word))) };
+        let rank = rank(print, word, now);
+        if rank > best_rank {
+            best = Some((entry, print));
+            best_rank = rank;
+        }
+    }
+    best
+}
+
+/// How gladly an entry is given up; 0 for never.
+#[inline(always)]
+fn rank(fingerprint: u64, word: FlowWord, now: u32) -> u64 {
+    if fingerprint == FREE {
+        u64::MAX
+    } else if fingerprint == BUSY {
+        0
+    } else if word.is_expired(now, globals::flow_lifetime()) {
+        u64::MAX - 1
+    } else if word.is_established() {
+        0
+    } else {
+        1 + u64::from(now.wrapping_sub(word.time()))
+    }
+}
+
+#[inline(always)]
+fn entry(set: *mut FlowSet, way: usize) -> *mut FlowEntry {
+    // SAFETY: `way` is below `WAYS`, so the entry lies in the set, a live map value.
+    unsafe { &raw mut (*set).ways[way] }
+}
+
+/// Replaces `old` by `new` if it still stands at `place`.
+///
+/// # Safety
+///
+/// `place` is an aligned word of a live map value.
+#[inline(always)]
+unsafe fn exchange(place: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: as the caller promised. The kernel's exchange is fully ordered, whatever is asked here.
+    unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(place, old, new)
+            .1
+    }
+}

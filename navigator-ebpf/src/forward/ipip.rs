@@ -1,0 +1,100 @@
+//! `ipip`: the packet is wrapped into an IP header of the backend's family
+//! (RFC 2003, RFC 2473). The outer ECN field is zero, RFC 6040's
+//! compatibility mode; the outer flow label is the flow's hash (RFC 6438).
+
+use super::ethernet;
+use crate::{
+    packet::Frame,
+    parse::{ETH_IPV4, ETH_IPV6, ETH_LEN, Family, Flow},
+    select::Chosen,
+};
+use navigator_common::{
+    backend::BackendInfo,
+    checksum::{IPV4_FIRST_WORD, TUNNEL_TTL, tunnel_checksum},
+    reason::Reason,
+};
+use network_types::ip::IpProto;
+
+const IPV4_LEN: usize = 20;
+const IPV6_LEN: usize = 40;
+/// The largest total length of an IPv4 packet, and payload of an IPv6 packet.
+const MAX_LENGTH: u32 = u16::MAX as u32;
+const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
+
+#[inline(always)]
+pub(crate) fn send(
+    frame: Frame<'_>,
+    flow: &Flow,
+    chosen: &Chosen,
+    info: BackendInfo,
+) -> Result<u32, Reason> {
+    let inner = match flow.family {
+        Family::V4 => IpProto::Ipv4,
+        Family::V6 => IpProto::Ipv6,
+    } as u8;
+    if chosen.backend.address.is_v4() {
+        wrap_v4(frame, flow, chosen, info, inner)
+    } else {
+        wrap_v6(frame, flow, chosen, inner)
+    }
+}
+
+#[inline(always)]
+fn wrap_v4(
+    frame: Frame<'_>,
+    flow: &Flow,
+    chosen: &Chosen,
+    info: BackendInfo,
+    inner: u8,
+) -> Result<u32, Reason> {
+    let length = flow.length + IPV4_LEN as u32;
+    if length > MAX_LENGTH {
+        return Err(Reason::DropTooLong);
+    }
+    let length = (length as u16).to_be();
+    let exit = ethernet::exit(chosen)?;
+    let frame = frame.grow(IPV4_LEN as i32).ok_or(Reason::DropNoHeadroom)?;
+    let header = frame
+        .view(0, ETH_LEN + IPV4_LEN)
+        .ok_or(Reason::DropNoHeadroom)?;
+    // SAFETY: every write lies in the 34 bytes of the view.
+    unsafe {
+        let action = exit.address(header, chosen);
+        header.write::<u16, 12>(ETH_IPV4);
+        header.write::<u16, 14>(IPV4_FIRST_WORD);
+        header.write::<u16, 16>(length);
+        header.write::<u16, 18>(0);
+        header.write::<u16, 20>(DONT_FRAGMENT);
+        header.write::<u16, 22>(u16::from_ne_bytes([TUNNEL_TTL, inner]));
+        header.write::<u16, 24>(tunnel_checksum(info.checksum_base, length, 0));
+        header.write::<u32, 26>(chosen.backend.source.v4_raw());
+        header.write::<u32, 30>(chosen.backend.address.v4_raw());
+        Ok(action)
+    }
+}
+
+#[inline(always)]
+fn wrap_v6(frame: Frame<'_>, flow: &Flow, chosen: &Chosen, inner: u8) -> Result<u32, Reason> {
+    if flow.length > MAX_LENGTH {
+        return Err(Reason::DropTooLong);
+    }
+    let exit = ethernet::exit(chosen)?;
+    let frame = frame.grow(IPV6_LEN as i32).ok_or(Reason::DropNoHeadroom)?;
+    let header = frame
+        .view(0, ETH_LEN + IPV6_LEN)
+        .ok_or(Reason::DropNoHeadroom)?;
+    let backend = chosen.backend;
+    // SAFETY: every write lies in the 54 bytes of the view.
+    unsafe {
+        let action = exit.address(header, chosen);
+        header.write::<u16, 12>(ETH_IPV6);
+        header.write::<u32, 14>((6 << 28 | flow.hash as u32 & 0xf_ffff).to_be());
+        header.write::<u16, 18>((flow.length as u16).to_be());
+        header.write::<u16, 20>(u16::from_ne_bytes([inner, TUNNEL_TTL]));
+        header.write::<u64, 22>(backend.source.hi);
+        header.write::<u64, 30>(backend.source.lo);
+        header.write::<u64, 38>(backend.address.hi);
+        header.write::<u64, 46>(backend.address.lo);
+        Ok(action)
+    }
+}

@@ -1,0 +1,53 @@
+//! The maps. Names and meanings: `navigator_common::maps`; sizes of the
+//! configurable ones are set by the loader.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, DevMap, PerCpuArray},
+};
+use navigator_common::{
+    backend::Backend,
+    flow::FlowSet,
+    maps::{ADDR_BUCKETS, EGRESS_ENTRIES, META_WORDS, PORT_ENTRIES, VIP_ENTRIES, default_entries},
+    reason::{COUNTERS, Traffic},
+    vip::{AddrBucket, Vip},
+};
+
+/// User space writes these arrays through a mapping.
+const MAPPED: u32 = BPF_F_MMAPABLE;
+
+#[map]
+pub(crate) static VIP_ADDRS: Array<AddrBucket> = Array::with_max_entries(ADDR_BUCKETS, MAPPED);
+#[map]
+pub(crate) static PORTS: Array<u64> = Array::with_max_entries(PORT_ENTRIES, MAPPED);
+#[map]
+pub(crate) static VIPS: Array<Vip> = Array::with_max_entries(VIP_ENTRIES, MAPPED);
+#[map]
+pub(crate) static SLOTS: Array<u64> = Array::with_max_entries(default_entries::SLOTS, MAPPED);
+#[map]
+pub(crate) static BACKENDS: Array<Backend> =
+    Array::with_max_entries(default_entries::BACKENDS, MAPPED);
+#[map]
+pub(crate) static FLOWS: Array<FlowSet> =
+    Array::with_max_entries(default_entries::FLOW_SETS, MAPPED);
+#[map]
+pub(crate) static EGRESS: Array<u64> = Array::with_max_entries(EGRESS_ENTRIES, MAPPED);
+#[map]
+pub(crate) static EGRESS_DEVS: DevMap = DevMap::with_max_entries(EGRESS_ENTRIES, 0);
+#[map]
+pub(crate) static BACKEND_COUNTERS: PerCpuArray<Traffic> =
+    PerCpuArray::with_max_entries(default_entries::BACKENDS, 0);
+#[map]
+pub(crate) static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+/// Not read here: it carries what a new daemon must know of the old one.
+#[map]
+static META: Array<u64> = Array::with_max_entries(META_WORDS, MAPPED);
+
+/// One word of shared state: user space or another CPU may replace it at any time.
+#[inline(always)]
+pub(crate) fn load(word: &u64) -> u64 {
+    // SAFETY: the reference is to a live, aligned map value. Volatile makes this the only read,
+    // so that all fields of the word belong to one moment.
+    unsafe { core::ptr::read_volatile(word) }
+}

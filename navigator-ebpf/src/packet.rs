@@ -1,0 +1,101 @@
+//! A frame's bytes. The only pointer arithmetic there is: every read and
+//! write is proven, here and to the verifier, to lie inside the frame's
+//! linear part.
+//!
+//! Loads and stores are as wide as their values although headers lie at odd
+//! addresses: told so, LLVM would go byte by byte, two to six times the code.
+//! A BPF load has no alignment of its own; the verifier refuses a misaligned
+//! one on the machines that could not carry it out.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+    programs::XdpContext,
+};
+
+/// Types that are integers or made of them: any bytes are a value of them.
+///
+/// # Safety
+///
+/// Every bit pattern is valid and there is no padding.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: integers and arrays of them.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
+
+/// The frame that the program was called with.
+pub(crate) struct Frame<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> Frame<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    /// `size` bytes at `offset` of the linear part, if they are there.
+    #[inline(always)]
+    pub(crate) fn view(&self, offset: usize, size: usize) -> Option<View> {
+        let start = self.ctx.data() + offset;
+        (start + size <= self.ctx.data_end()).then_some(View { start })
+    }
+
+    /// Length of the frame with all its fragments.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> usize {
+        // SAFETY: the context is the one that the kernel passed in.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
+    }
+
+    /// Length of the linear part: the whole frame, unless it has fragments.
+    #[inline(always)]
+    pub(crate) fn linear_length(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+
+    /// Moves the start of the frame `bytes` forward into the headroom; every
+    /// earlier view is void, which the consumed frame stands for.
+    #[inline(always)]
+    pub(crate) fn grow(self, bytes: i32) -> Option<Self> {
+        // SAFETY: the context is the one that the kernel passed in.
+        let refused = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -bytes) };
+        (refused == 0).then_some(self)
+    }
+}
+
+/// Some bytes of a frame, proven to be there when it was made.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    start: usize,
+}
+
+impl View {
+    /// The value at `OFFSET` of the view, as loaded natively.
+    ///
+    /// # Safety
+    ///
+    /// `OFFSET` and the value's size lie within the view. (The verifier proves
+    /// it again: a program that breaks this rule does not load.)
+    #[inline(always)]
+    pub(crate) unsafe fn read<T: Plain, const OFFSET: usize>(self) -> T {
+        // SAFETY: inside the view, as the caller promised; for alignment see above.
+        unsafe { *((self.start + OFFSET) as *const T) }
+    }
+
+    /// Writes `value` at `OFFSET` of the view, natively.
+    ///
+    /// # Safety
+    ///
+    /// As for [`View::read`].
+    #[inline(always)]
+    pub(crate) unsafe fn write<T: Plain, const OFFSET: usize>(self, value: T) {
+        // SAFETY: inside the view, as the caller promised; for alignment see above.
+        unsafe { *((self.start + OFFSET) as *mut T) = value }
+    }
+}

@@ -1,0 +1,58 @@
+//! Which backend a flow goes to.
+//!
+//! In a slot at rest that is its current backend, whatever the number of
+//! flows. Only in a tracked slot, one that a change put at risk, is the
+//! flow looked up and remembered; see [`crate::flow`].
+
+use crate::{
+    flow,
+    maps::{BACKENDS, SLOTS, load},
+    parse::Flow,
+};
+use navigator_common::{
+    backend::{Backend, BackendWord},
+    reason::Reason,
+    slot::{NO_BACKEND, Slot, slot_index},
+    vip::{Vip, VipWord},
+};
+
+/// The backend that a packet goes to.
+pub(crate) struct Chosen {
+    pub(crate) id: u32,
+    pub(crate) word: BackendWord,
+    pub(crate) backend: &'static Backend,
+}
+
+/// Picks the backend for a packet of `flow`.
+#[inline(always)]
+pub(crate) fn backend(flow: &Flow, vip: &Vip) -> Result<Chosen, Reason> {
+    let table = VipWord(load(&vip.word));
+    let index = table.base() + slot_index(flow.hash, vip.slots as u32);
+    let slot = Slot(load(SLOTS.get(index).ok_or(Reason::DropCorrupt)?));
+    let asks_memory = slot.is_tracked() || table.flags() & VipWord::TRACK_ALL != 0;
+    if asks_memory && table.flags() & VipWord::FOLLOW_TABLE == 0 {
+        flow::recall(flow, slot, table.flags() & VipWord::TRACK_ALL != 0)
+    } else {
+        current(slot)
+    }
+}
+
+/// The backend that a slot's new flows go to.
+#[inline(always)]
+pub(crate) fn current(slot: Slot) -> Result<Chosen, Reason> {
+    match slot.current() {
+        NO_BACKEND => Err(Reason::DropNoBackend),
+        id => by_id(id).ok_or(Reason::DropCorrupt),
+    }
+}
+
+/// The backend with this id.
+#[inline(always)]
+pub(crate) fn by_id(id: u32) -> Option<Chosen> {
+    let backend = BACKENDS.get(id)?;
+    Some(Chosen {
+        id,
+        word: BackendWord(load(&backend.word)),
+        backend,
+    })
+}
