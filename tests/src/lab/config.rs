@@ -1,0 +1,144 @@
+//! Configuration files for the daemon under test.
+
+use super::etcd::Etcd;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// Where instances are registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegistryKind {
+    /// In the daemon.
+    Embedded,
+    /// In [`Etcd`].
+    Etcd,
+}
+
+/// How instances are checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Time between two checks of a settled instance.
+    pub interval: Duration,
+    /// The same while its verdict is changing.
+    pub fast: Duration,
+    /// Failures in a row that make an instance unhealthy.
+    pub fall: u32,
+}
+
+impl Timing {
+    /// Short times, so that tests are short.
+    pub const QUICK: Self = Self {
+        interval: Duration::from_millis(500),
+        fast: Duration::from_millis(100),
+        fall: 3,
+    };
+
+    /// How long a backend that refuses connections may go on to get new ones:
+    /// jitter on the wait for the first failed check, the checks that confirm
+    /// it, and half a second for all the rest.
+    pub fn longest_detection(self) -> Duration {
+        let checks = self.interval + self.fast * (self.fall - 1);
+        checks.mul_f64(1.1) + Duration::from_millis(500)
+    }
+}
+
+/// How packets are brought to the backends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Rewrite of the MAC addresses.
+    L2,
+    /// IP in IP.
+    Ipip,
+}
+
+impl Mode {
+    /// The word in configuration files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+        }
+    }
+}
+
+/// A configuration file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where instances are registered.
+    pub registry: RegistryKind,
+    /// The balancer holds the VIPs, so that it answers ARP and NDP for them.
+    pub hold_vips: bool,
+    /// Defaults of the checks.
+    pub timing: Timing,
+    vips: String,
+    services: String,
+}
+
+impl Config {
+    /// One without VIPs and services.
+    pub fn new(registry: RegistryKind) -> Self {
+        Self {
+            registry,
+            hold_vips: false,
+            timing: Timing::QUICK,
+            vips: String::new(),
+            services: String::new(),
+        }
+    }
+
+    /// Adds a TCP VIP on port 80.
+    #[must_use]
+    pub fn vip(mut self, name: &str, address: IpAddr, service: &str, mode: Mode) -> Self {
+        let _ = write!(
+            self.vips,
+            "\n[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nport = 80\n\
+             service = \"{service}\"\nmode = \"{}\"\n",
+            mode.word()
+        );
+        self
+    }
+
+    /// Adds a service with its instances and their weights, checked at `/health`.
+    #[must_use]
+    pub fn service(mut self, name: &str, instances: &[(SocketAddr, u16)]) -> Self {
+        let _ = write!(
+            self.services,
+            "\n[[service]]\nname = \"{name}\"\n\
+             check = {{ kind = \"http\", path = \"/health\" }}\ninstances = [\n"
+        );
+        for (address, weight) in instances {
+            let _ = writeln!(
+                self.services,
+                "  {{ address = \"{address}\", weight = {weight} }},"
+            );
+        }
+        self.services.push_str("]\n");
+        self
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> String {
+        let announce = if self.hold_vips { "address" } else { "none" };
+        let registry = match self.registry {
+            RegistryKind::Embedded => "kind = \"embedded\"".to_owned(),
+            RegistryKind::Etcd => format!("kind = \"etcd\"\nendpoints = [\"{}\"]", Etcd::ENDPOINT),
+        };
+        let Timing {
+            interval,
+            fast,
+            fall,
+        } = self.timing;
+        format!(
+            "interfaces = [\"eth0\"]\nannounce = \"{announce}\"\n\n[registry]\n{registry}\n\n\
+             [health]\ninterval = \"{}ms\"\nfast_interval = \"{}ms\"\ntimeout = \"{}ms\"\n\
+             rise = 2\nfall = {fall}\n{}{}",
+            interval.as_millis(),
+            fast.as_millis(),
+            interval.as_millis(),
+            self.vips,
+            self.services
+        )
+    }
+}
