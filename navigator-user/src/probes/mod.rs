@@ -1,8 +1,8 @@
 //! Health checks: one task a target, bounded in number, each a thin prober
 //! around the state machine in `navigator-core`.
 //!
-//! [`Prober`] owns the tasks. A check ([`check`]) says pass or fail and why;
-//! the machine turns that into a verdict; the [`outbox`] brings the verdict
+//! [`Prober`] owns the tasks. A check (`check`) says pass or fail and why;
+//! the machine turns that into a verdict; the `outbox` brings the verdict
 //! to whoever reads the reports, without ever holding up a check.
 
 mod check;

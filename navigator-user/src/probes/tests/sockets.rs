@@ -316,6 +316,11 @@ async fn endless_answers_are_cut() {
     assert_eq!(ask(headers).await, too_large);
     let line = endless("HTTP/1.1 200 OK\r\nx-padding: ", "0123456789abcdef").await;
     assert_eq!(ask(line).await, too_large);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nx-padding: {}\r\n\r\n",
+        "x".repeat(20 << 10)
+    );
+    assert_eq!(ask(answering(head.leak()).await).await, too_large);
     let body = endless("HTTP/1.1 200 OK\r\n\r\n", "0123456789abcdef").await;
     assert_eq!(ask(body).await, passed("HTTP 200"));
 }
