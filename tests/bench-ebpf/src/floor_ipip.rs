@@ -1,0 +1,64 @@
+//! `floor-ipip`: see that it is TCP over IPv4, wrap it into an IPv4 header
+//! with constant addresses.
+
+use crate::packet::{ETH_LEN, IPV4_LEN, TCP_LEN, at, read, write};
+use aya_ebpf::{
+    bindings::xdp_action, helpers::generated::bpf_xdp_adjust_head, macros::xdp,
+    programs::XdpContext,
+};
+
+/// 0x4500, DF, TTL 64 and protocol 4, 10.0.0.1 to 10.0.0.2: their sum in network order.
+const CONSTANT_SUM: u32 = 0x4500 + 0x4000 + 0x4004 + 0x0a00 + 0x0001 + 0x0a00 + 0x0002;
+
+#[xdp(frags)]
+fn floor_ipip(ctx: XdpContext) -> u32 {
+    wrap(&ctx).unwrap_or(xdp_action::XDP_PASS)
+}
+
+#[inline(always)]
+fn wrap(ctx: &XdpContext) -> Option<u32> {
+    let frame = at(ctx, 0, ETH_LEN + IPV4_LEN + TCP_LEN)?;
+    // SAFETY: 54 bytes are there.
+    let (ethernet, length) = unsafe {
+        let is_tcp = read::<u16>(frame + 12) == 0x0800u16.to_be()
+            && read::<u8>(frame + 14) == 0x45
+            && read::<u8>(frame + 23) == 6;
+        if !is_tcp {
+            return None;
+        }
+        let swapped: (u32, u16, u32, u16) = (
+            read(frame + 6),
+            read(frame + 10),
+            read(frame),
+            read(frame + 4),
+        );
+        (
+            swapped,
+            u32::from(u16::from_be(read(frame + 16))) + IPV4_LEN as u32,
+        )
+    };
+    // SAFETY: the context is the one that the kernel passed in.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(IPV4_LEN as i32)) } != 0 {
+        return None;
+    }
+    let frame = at(ctx, 0, ETH_LEN + IPV4_LEN)?;
+    let sum = CONSTANT_SUM + length;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    // SAFETY: 34 bytes are there.
+    unsafe {
+        write(frame, ethernet.0);
+        write(frame + 4, ethernet.1);
+        write(frame + 6, ethernet.2);
+        write(frame + 10, ethernet.3);
+        write(frame + 12, 0x0800u16.to_be());
+        write(frame + 14, 0x4500u16.to_be());
+        write(frame + 16, (length as u16).to_be());
+        write(frame + 18, 0x0000_4000u32.to_be());
+        write(frame + 22, 0x4004u16.to_be());
+        write(frame + 24, checksum.to_be());
+        write(frame + 26, 0x0a00_0001u32.to_be());
+        write(frame + 30, 0x0a00_0002u32.to_be());
+    }
+    Some(xdp_action::XDP_TX)
+}
