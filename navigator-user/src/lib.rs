@@ -8,6 +8,7 @@ pub mod api;
 pub mod backend_host;
 pub mod cli;
 pub mod config;
+
 pub mod dataplane;
 pub mod logging;
 pub mod netlink;

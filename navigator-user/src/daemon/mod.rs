@@ -1,0 +1,226 @@
+//! `navigator run`: puts the parts together, and `navigator detach`.
+
+mod announcer;
+mod identity;
+
+use crate::{
+    announce::address::AddressHolder,
+    api::{self, ApiState},
+    config::{Announce, Attach, Config, RegistryConfig},
+    dataplane::{
+        Dataplane,
+        kernel::{self, KernelDataplane},
+        neighbours::{Resolver, release_neighbours},
+    },
+    netlink::Netlink,
+    probes::{Prober, ProberSettings},
+    reconcile::{self, Announcer, DaemonFacts, Parts},
+    registry::{
+        Registry,
+        embedded::EmbeddedRegistry,
+        etcd::{EtcdRegistry, EtcdSettings},
+    },
+    snapshot::{DaemonView, InterfaceView, RegistryView, Snapshot},
+};
+use announcer::AddressAnnouncer;
+use anyhow::{Context, Result, bail};
+use navigator_core::{catalog::Catalog, entry::Rules};
+use std::{path::Path, sync::Arc};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+/// Health reports that may wait for the loop.
+const REPORTS: usize = 1024;
+
+/// Runs the daemon until SIGTERM or SIGINT. Forwarding is left as it is then.
+///
+/// # Errors
+/// If it cannot start. Once it runs, errors become problems that `navigator status` shows.
+pub async fn run(config: Config) -> Result<()> {
+    let mut stop = stop_signal()?;
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.line(&config.source_name));
+    }
+    let registry = open_registry(&config)?;
+    let listener = api::bind(&config.socket)?;
+    let (snapshots, readers) = watch::channel((0, Arc::new(starting(&*registry))));
+    let rules = rules(&config).await?;
+    let state = ApiState {
+        snapshots: readers,
+        registry: registry.clone(),
+        config_keys: Arc::new(config.entries().into_iter().map(|(key, _)| key).collect()),
+        rules: Arc::new(rules.clone()),
+    };
+    let mut api_stop = stop.clone();
+    let api = tokio::spawn(async move {
+        api::serve(listener, state, async { stopped(&mut api_stop).await }).await
+    });
+
+    let work = work(&config, registry, rules, snapshots, stop.clone());
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = stopped(&mut stop) => Ok(()),
+    };
+    // Tells the API to end also when the work failed; it removes the socket.
+    drop(stop);
+    outcome?;
+    api.await.context("the API ended badly")?.context("API")?;
+    sd_notify_quietly(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopped; forwarding goes on with the last tables");
+    Ok(())
+}
+
+async fn work(
+    config: &Config,
+    registry: Arc<dyn Registry>,
+    rules: Rules,
+    snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let settings = |identity: &identity::Identity| kernel::KernelSettings {
+        pins: Some(config.pins.clone()),
+        interfaces: config
+            .interfaces
+            .iter()
+            .map(|name| kernel::InterfaceSettings { name: name.clone(), attach: attach_mode(config.attach) })
+            .collect(),
+        hash_key: identity.hash_key,
+        plan_seed: identity.plan_seed,
+        sizes: kernel::Sizes {
+            slots: config.limits.slots,
+            backends: config.limits.backends,
+            flow_sets: config.limits.flow_sets,
+        },
+    };
+    let pinned = KernelDataplane::pinned_identity(&config.pins)?;
+    let identity = identity::find(pinned, &*registry).await?;
+    let dataplane = KernelDataplane::open(settings(&identity))?;
+    let facts = DaemonFacts {
+        interfaces: dataplane
+            .interfaces()
+            .into_iter()
+            .map(|(name, attach)| InterfaceView { name, attach: attach.to_string() })
+            .collect(),
+        registry: registry.describe(),
+    };
+    let adopted = dataplane.adopted();
+    if !adopted.is_empty() {
+        tracing::info!(vips = adopted.len(), "took over the pinned state of an earlier daemon");
+    }
+    let mut catalog = Catalog::new(rules);
+    catalog.set_config(config.entries());
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let resolver = Resolver::start()?;
+    let parts = Parts {
+        dataplane,
+        catalog,
+        registry: registry.watch(),
+        reports: reported,
+        prober: Prober::start(ProberSettings::new(config.health), reports),
+        hosts: resolver.hosts,
+        hops: resolver.changes,
+        announcer: announcer(config).await?,
+        snapshots,
+        plan_seed: identity.plan_seed,
+        facts,
+    };
+    sd_notify_quietly(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(registry = registry.describe(), interfaces = ?config.interfaces, "running");
+    reconcile::run(parts, stopped(&mut stop)).await;
+    Ok(())
+}
+
+/// Takes everything that Navigator put into the kernel out again: held addresses first, or
+/// the kernel would answer for addresses that nobody serves.
+///
+/// # Errors
+/// If a daemon runs on these pins, or the kernel refuses.
+pub async fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>> {
+    let lock = kernel::lock(pins)?;
+    let mut removed = Vec::new();
+    for interface in interfaces {
+        let mut holder = AddressHolder::new(interface).await?;
+        removed.extend(holder.held().iter().map(|address| format!("address {address} on {interface}")));
+        holder.release_all().await?;
+    }
+    removed.extend(kernel::detach(pins, lock)?);
+    release_neighbours().await?;
+    Ok(removed)
+}
+
+fn open_registry(config: &Config) -> Result<Arc<dyn Registry>> {
+    Ok(match &config.registry {
+        RegistryConfig::Embedded => {
+            Arc::new(EmbeddedRegistry::open(&config.state.join("registry.redb"))?)
+        }
+        RegistryConfig::Etcd { endpoints } => {
+            Arc::new(EtcdRegistry::new(EtcdSettings::new(endpoints.clone())))
+        }
+    })
+}
+
+/// What instances are judged by: where they may be, and which addresses are this host's own.
+/// Held VIPs do not count: they are Navigator's, not the host's.
+async fn rules(config: &Config) -> Result<Rules> {
+    let addresses = Netlink::open()?.addresses().await?;
+    let host_addresses = addresses.iter().filter(|address| !address.ours).map(|address| address.ip).collect();
+    Ok(Rules { backend_cidrs: config.backend_cidrs.clone(), host_addresses })
+}
+
+async fn announcer(config: &Config) -> Result<Option<Box<dyn Announcer>>> {
+    let Some(first) = config.interfaces.first() else { bail!("no interface is configured") };
+    Ok(match config.announce {
+        Announce::None => None,
+        Announce::Address => Some(Box::new(AddressAnnouncer::new(AddressHolder::new(first).await?))),
+    })
+}
+
+fn attach_mode(attach: Attach) -> kernel::AttachChoice {
+    match attach {
+        Attach::Auto => kernel::AttachChoice::Auto,
+        Attach::Native => kernel::AttachChoice::Native,
+        Attach::Generic => kernel::AttachChoice::Generic,
+    }
+}
+
+/// What readers see before the loop runs.
+fn starting(registry: &dyn Registry) -> Snapshot {
+    Snapshot {
+        daemon: DaemonView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            ..DaemonView::default()
+        },
+        registry: RegistryView { kind: registry.describe(), ..RegistryView::default() },
+        problems: vec!["starting: the cluster's identity has not been read yet".to_owned()],
+        ..Snapshot::default()
+    }
+}
+
+/// Turns true at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    Ok(stopped)
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the signal task is gone, with the runtime: that is a stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn sd_notify_quietly(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd was not told: {error}");
+    }
+}

@@ -1,1 +1,0 @@
-//! The loop: the sole writer of the data plane.

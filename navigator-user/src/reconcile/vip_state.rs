@@ -1,0 +1,286 @@
+//! One VIP as the loop knows it: who took part and since when who drains, the
+//! table that was built, what was applied.
+
+use super::health_book::HealthBook;
+use crate::dataplane::{AdoptedVip, NOBODY, VipPlan, VipSettings};
+use navigator_core::{
+    catalog::Catalog,
+    health::Health,
+    model::{DEFAULT_WEIGHT, Instance, InstanceKey, Order, Vip},
+    plan::members::{Candidate, Member, State, members},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Instances that take new flows, with their weights, in the order of their addresses.
+pub(super) type Weighted = Vec<(SocketAddr, u16)>;
+
+/// A slot table and what it was built for.
+#[derive(Clone)]
+pub(super) struct Table {
+    pub(super) weighted: Weighted,
+    /// For each slot an index into `weighted`, or [`NOBODY`].
+    pub(super) owners: Arc<[u32]>,
+}
+
+/// An instance that takes part or took part.
+struct Participant {
+    last_weight: u16,
+    draining_since: Option<Duration>,
+}
+
+pub(super) struct VipState {
+    pub(super) vip: Vip,
+    participants: BTreeMap<SocketAddr, Participant>,
+    members: Vec<Member>,
+    table: Option<Table>,
+    planning: Option<Weighted>,
+    applied: Option<VipPlan>,
+    /// When it opens at the latest; `None` once it did.
+    opens_by: Option<Duration>,
+    /// The earlier daemon had somebody to serve it; counts until it is applied anew.
+    adopted_serving: bool,
+    /// When a plan that failed is tried again.
+    retry_at: Option<Duration>,
+    problem: String,
+}
+
+/// How long a plan that could not be applied waits.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// An address with its new `takes_new` and `usable`.
+pub(super) type StateChange = (SocketAddr, bool, bool);
+
+impl VipState {
+    /// A VIP that nobody planned yet. One that was adopted forwards already: it opens at once,
+    /// and what its maps hold are its participants.
+    pub(super) fn new(vip: Vip, adopted: Option<AdoptedVip>, opens_by: Duration) -> Self {
+        let opens_by = adopted.is_none().then_some(opens_by);
+        let adopted_serving = adopted.iter().flat_map(|vip| &vip.backends).any(|backend| backend.takes_new);
+        let participant = || Participant { last_weight: DEFAULT_WEIGHT, draining_since: None };
+        let participants = adopted
+            .into_iter()
+            .flat_map(|adopted| adopted.backends)
+            .filter(|backend| backend.usable)
+            .map(|backend| (backend.address, participant()))
+            .collect();
+        Self {
+            vip,
+            participants,
+            members: Vec::new(),
+            table: None,
+            planning: None,
+            applied: None,
+            opens_by,
+            adopted_serving,
+            retry_at: None,
+            problem: String::new(),
+        }
+    }
+
+    /// Takes over a new version of the VIP; true if something changed.
+    pub(super) fn change(&mut self, mut vip: Vip) -> bool {
+        self.problem.clear();
+        if vip.slots != self.vip.slots {
+            self.problem = format!(
+                "slots stay {}: the number is fixed for a VIP's life; remove the VIP and add it again \
+                 if its connections may break",
+                self.vip.slots
+            );
+            vip.slots = self.vip.slots;
+        }
+        let changed = vip != self.vip;
+        self.vip = vip;
+        changed
+    }
+
+    /// Looks at every instance anew; returns the members whose flags changed.
+    pub(super) fn refresh(&mut self, catalog: &Catalog, health: &HealthBook, now: Duration) -> Vec<StateChange> {
+        let candidates = self.candidates(catalog, health, now);
+        let members = members(&self.vip, &candidates, now);
+        self.forget_departed(&candidates, &members);
+        if let Some(deadline) = self.opens_by {
+            let waiting = members.iter().any(|member| member.state == State::Unknown);
+            if !waiting || now >= deadline {
+                self.opens_by = None;
+            }
+        }
+        let old: HashMap<_, _> = self.members.iter().map(|m| (m.address, (m.takes_new, m.usable))).collect();
+        let changed = members
+            .iter()
+            .filter(|m| old.get(&m.address).is_some_and(|flags| *flags != (m.takes_new, m.usable)))
+            .map(|m| (m.address, m.takes_new, m.usable))
+            .collect();
+        self.members = members;
+        changed
+    }
+
+    fn candidates(&mut self, catalog: &Catalog, health: &HealthBook, now: Duration) -> Vec<Candidate> {
+        let registered = catalog.services().get(&self.vip.service);
+        for (address, instance) in registered.into_iter().flatten() {
+            self.participants
+                .entry(*address)
+                .or_insert(Participant { last_weight: 0, draining_since: None })
+                .last_weight = instance.weight;
+        }
+        let service = self.vip.service.clone();
+        let candidate = |(address, participant): (&SocketAddr, &mut Participant)| {
+            let instance = registered.and_then(|instances| instances.get(address));
+            let key = InstanceKey { service: service.clone(), address: *address };
+            let order = catalog.order(&key);
+            participant.note_drain(drains(instance, &order), now);
+            let record = health.of(&key);
+            Candidate {
+                registered: instance.cloned(),
+                address: *address,
+                last_weight: participant.last_weight,
+                health: record.health,
+                health_why: record.detail,
+                order,
+                draining_since: participant.draining_since,
+            }
+        };
+        self.participants.iter_mut().map(candidate).collect()
+    }
+
+    /// Who is not registered any more and holds no flows is no participant.
+    fn forget_departed(&mut self, candidates: &[Candidate], members: &[Member]) {
+        for candidate in candidates.iter().filter(|candidate| candidate.registered.is_none()) {
+            let member = members.iter().find(|member| member.address == candidate.address);
+            if member.is_none_or(|member| !member.usable) {
+                self.participants.remove(&candidate.address);
+            }
+        }
+    }
+
+    /// Whether it may be planned: its first verdicts are in, or were waited for long enough.
+    pub(super) fn is_open(&self) -> bool {
+        self.opens_by.is_none()
+    }
+
+    /// Whether passing time alone may change it.
+    pub(super) fn has_deadline(&self) -> bool {
+        !self.is_open() || self.retry_at.is_some() || self.participants.values().any(|p| p.draining_since.is_some())
+    }
+
+    /// Whether it is in the maps and somebody takes new flows.
+    pub(super) fn serves(&self) -> bool {
+        self.applied
+            .as_ref()
+            .map_or(self.adopted_serving, |plan| plan.members.iter().any(|member| member.takes_new))
+    }
+
+    /// Who must own the slots.
+    pub(super) fn wanted(&self) -> Weighted {
+        self.members.iter().filter(|m| m.takes_new).map(|m| (m.address, m.weight)).collect()
+    }
+
+    pub(super) fn table_fits(&self, wanted: &Weighted) -> bool {
+        self.table.as_ref().is_some_and(|table| table.weighted == *wanted)
+    }
+
+    /// Notes that a table is being built; false if one is already: the next is begun when that is done.
+    pub(super) fn begin_planning(&mut self, wanted: &Weighted) -> bool {
+        let idle = self.planning.is_none();
+        if idle {
+            self.planning = Some(wanted.clone());
+        }
+        idle
+    }
+
+    pub(super) fn end_planning(&mut self, table: Table) {
+        self.planning = None;
+        self.table = Some(table);
+    }
+
+    /// What must be applied at `now`, unless just that is applied already or failed a moment ago.
+    pub(super) fn unapplied(&self, now: Duration) -> Option<VipPlan> {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        let plan = self.to_apply()?;
+        let same = self.applied.as_ref().is_some_and(|applied| writes_the_same(applied, &plan));
+        (!same).then_some(plan)
+    }
+
+    fn to_apply(&self) -> Option<VipPlan> {
+        let table = self.table.as_ref()?;
+        let index: HashMap<_, _> = self.members.iter().zip(0u32..).map(|(m, i)| (m.address, i)).collect();
+        let owner = |(address, _): &(SocketAddr, u16)| index.get(address).copied().unwrap_or(NOBODY);
+        let owners: Vec<u32> = table.weighted.iter().map(owner).collect();
+        let slot = |slot: &u32| owners.get(*slot as usize).copied().unwrap_or(NOBODY);
+        Some(VipPlan {
+            vip: VipSettings {
+                key: self.vip.key,
+                slots: self.vip.slots,
+                mode: self.vip.mode,
+                udp: self.vip.udp,
+                unserved: self.vip.unserved,
+            },
+            members: self.members.clone(),
+            table: table.owners.iter().map(slot).collect(),
+        })
+    }
+
+    pub(super) fn applied(&mut self, plan: VipPlan) {
+        self.problem.clear();
+        self.retry_at = None;
+        self.applied = Some(plan);
+    }
+
+    /// Notes why a plan could not be applied; true if that is news.
+    pub(super) fn failed(&mut self, problem: String, now: Duration) -> bool {
+        self.retry_at = Some(now + RETRY);
+        let news = self.problem != problem;
+        self.problem = problem;
+        news
+    }
+
+    /// Whether what is in the maps is what was last planned for it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_open() && self.is_applied() && self.planning.is_none()
+    }
+
+    pub(super) fn is_applied(&self) -> bool {
+        self.applied.is_some()
+    }
+
+    pub(super) fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The hosts that must be reachable.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = IpAddr> {
+        self.members.iter().filter(|member| member.usable || member.takes_new).map(|m| m.address.ip())
+    }
+}
+
+/// Whether two plans lead to the same words in the maps: reasons and weights do not show there.
+fn writes_the_same(a: &VipPlan, b: &VipPlan) -> bool {
+    let flags = |plan: &VipPlan| -> Vec<_> {
+        plan.members.iter().map(|member| (member.address, member.takes_new, member.usable)).collect()
+    };
+    a.vip == b.vip && a.table == b.table && flags(a) == flags(b)
+}
+
+impl Participant {
+    fn note_drain(&mut self, drains: bool, now: Duration) {
+        self.draining_since = match (drains, self.draining_since) {
+            (false, _) => None,
+            (true, since) => since.or(Some(now)),
+        };
+    }
+}
+
+/// Whether an instance gets no new flows because somebody wanted it so.
+fn drains(instance: Option<&Instance>, order: &Order) -> bool {
+    instance.is_none_or(|instance| order.drain || order.weight.unwrap_or(instance.weight) == 0)
+}

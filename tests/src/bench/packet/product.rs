@@ -1,0 +1,172 @@
+//! Navigator's program over tables that Navigator's own writer filled.
+
+use super::{Case, PASS, TX};
+use crate::packet::{LOCAL_MAC, ROUTER_MAC, Tcp, tcp};
+use anyhow::{Context, Result, ensure};
+use navigator_common::hash::HashKey;
+use navigator_core::{
+    model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey},
+    plan::{
+        maglev,
+        members::{Member, State},
+    },
+};
+use navigator_user::dataplane::{
+    Dataplane, NextHop, VipPlan, VipSettings,
+    kernel::{KernelDataplane, KernelSettings, LoadedProgram, Sizes},
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+const BACKENDS: u16 = 100;
+const SLOTS: u32 = 65_537;
+const SEED: u64 = 1;
+/// Room for the million flows of the at-risk case twice over, as `classic-lru` has.
+const FLOW_SETS: u32 = 1 << 19;
+/// Interface that backends are behind; it need not exist.
+const IFINDEX: u32 = 1000;
+
+/// Destination of the floors' packets; the IPv4 VIP in `l2`.
+pub(super) const FLOOR_VIP: SocketAddr = vip4(1);
+const IPIP4: SocketAddr = vip4(2);
+const IP4IP6: SocketAddr = vip4(3);
+const AT_RISK: SocketAddr = vip4(4);
+const NOT_A_VIP: SocketAddr = vip4(99);
+const IP6IP6: SocketAddr =
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd4e, 0x4156, 0, 0, 0, 0, 0, 1)), 80);
+
+const fn vip4(last: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, last)), 80)
+}
+
+pub(super) struct Product {
+    plane: KernelDataplane,
+    program: LoadedProgram,
+}
+
+impl Product {
+    pub(super) fn new() -> Result<Self> {
+        let mut plane = KernelDataplane::open(KernelSettings {
+            pins: None,
+            interfaces: Vec::new(),
+            hash_key: HashKey::from_words([
+                0x243f_6a88_85a3_08d3,
+                0x1319_8a2e_0370_7344,
+                0xa409_3822_299f_31d0,
+                0x082e_fa98_ec4e_6c89,
+                0x4528_21e6_38d0_1377,
+            ]),
+            plan_seed: SEED,
+            sizes: Sizes { flow_sets: FLOW_SETS, ..Sizes::default() },
+        })?;
+        let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
+        for (vip, mode, family) in [
+            (FLOOR_VIP, ForwardMode::L2, 4),
+            (IPIP4, ForwardMode::Ipip, 4),
+            (IP4IP6, ForwardMode::Ipip, 6),
+            (IP6IP6, ForwardMode::Ipip, 6),
+        ] {
+            plane.apply(&plan(vip, mode, &backends(family, vip.port(), 0)))?;
+        }
+        // First one half of the backends, then only the other: every slot changes hands while
+        // its old owner can still serve.
+        let (old, new): (Vec<_>, Vec<_>) =
+            backends(4, AT_RISK.port(), 0).into_iter().zip(backends(4, AT_RISK.port(), 1)).unzip();
+        plane.apply(&plan(AT_RISK, ForwardMode::L2, &old))?;
+        let applied = plane.apply(&handed_over(AT_RISK, &old, &new))?;
+        ensure!(applied.at_risk == SLOTS, "only {} of {SLOTS} slots are at risk", applied.at_risk);
+        for host in backends(4, 80, 0).iter().chain(&backends(4, 80, 1)).chain(&backends(6, 80, 0)) {
+            plane.set_next_hop(host.ip(), Some(next_hop(host.ip())))?;
+        }
+        let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
+        Ok(Self { plane, program })
+    }
+
+    pub(super) fn cases(&mut self) -> Result<Vec<Case>> {
+        let fd = self.program.xdp()?.fd()?;
+        let case = |name, vip: SocketAddr, growth, verdict| -> Result<Case> {
+            let client = if vip.is_ipv4() {
+                SocketAddr::from(([11, 0, 0, 0], 40_000))
+            } else {
+                SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 40_000))
+            };
+            let frame = tcp(client, vip, Tcp::Ack, &[0; 10]);
+            Ok(Case { name, program: fd.try_clone()?, frame, growth, verdict })
+        };
+        Ok(vec![
+            case("l2", FLOOR_VIP, 0, TX)?,
+            case("ipip4", IPIP4, 20, TX)?,
+            case("ip6ip6", IP6IP6, 40, TX)?,
+            case("ip4ip6", IP4IP6, 40, TX)?,
+            case("pass", NOT_A_VIP, 0, PASS)?,
+            case("at-risk", AT_RISK, 0, TX)?,
+        ])
+    }
+
+    /// Every run of every case was counted where it belongs: nothing else was measured.
+    pub(super) fn check(&self) -> Result<()> {
+        let figures = self.plane.figures();
+        let counter = |name: &str| {
+            figures.counters.iter().find(|(counter, _)| *counter == name).map(|(_, packets)| *packets)
+        };
+        let expected = super::runs_of_a_case();
+        for vip in &figures.vips {
+            let packets: u64 = vip.backends.iter().map(|backend| backend.packets).sum();
+            ensure!(packets == expected, "{} forwarded {packets} packets, not {expected}", vip.key);
+        }
+        let passed = counter("pass_not_vip").context("no counter pass_not_vip")?;
+        ensure!(passed == expected, "{passed} packets passed, not {expected}");
+        let hits = counter("flow_hit").context("no counter flow_hit")?;
+        ensure!(hits * 10 > expected * 9, "only {hits} of {expected} at-risk packets were remembered ones");
+        Ok(())
+    }
+}
+
+fn backends(family: u8, port: u16, net: u8) -> Vec<SocketAddr> {
+    (1..=BACKENDS)
+        .map(|n| match family {
+            4 => SocketAddr::from((Ipv4Addr::new(10, 79, net, n as u8), port)),
+            _ => SocketAddr::from((Ipv6Addr::new(0xfd4e, 0x4156, 1, 0, 0, 0, 0, n), port)),
+        })
+        .collect()
+}
+
+fn next_hop(host: IpAddr) -> NextHop {
+    let source = match host {
+        IpAddr::V4(_) => IpAddr::from([10, 79, 255, 1]),
+        IpAddr::V6(_) => IpAddr::from([0xfd4e, 0x4156, 1, 0, 0, 0, 0, 0xffff]),
+    };
+    NextHop { mac: ROUTER_MAC, ifindex: IFINDEX, source }
+}
+
+fn plan(vip: SocketAddr, mode: ForwardMode, backends: &[SocketAddr]) -> VipPlan {
+    let weighted: Vec<_> = backends.iter().map(|address| (*address, 100)).collect();
+    VipPlan {
+        vip: VipSettings {
+            key: VipKey { address: vip.ip(), protocol: Protocol::Tcp, port: vip.port() },
+            slots: SLOTS,
+            mode,
+            udp: UdpPolicy::Rehash,
+            unserved: UnservedPolicy::Drop,
+        },
+        members: backends.iter().map(|address| member(*address, true)).collect(),
+        table: maglev::build(SEED, SLOTS, &weighted),
+    }
+}
+
+/// The plan for `new`, with `old` still there to serve what it has.
+fn handed_over(vip: SocketAddr, old: &[SocketAddr], new: &[SocketAddr]) -> VipPlan {
+    let mut plan = plan(vip, ForwardMode::L2, new);
+    plan.members.extend(old.iter().map(|address| member(*address, false)));
+    plan
+}
+
+fn member(address: SocketAddr, takes_new: bool) -> Member {
+    Member {
+        address,
+        weight: 100,
+        state: if takes_new { State::Active } else { State::Draining },
+        why: String::new(),
+        takes_new,
+        usable: true,
+    }
+}
