@@ -143,8 +143,7 @@ fn outer_v6(ctx: &XdpContext) -> Result<Tunnel, DecapOutcome> {
 /// allowed, as they are after the end of any packet.
 #[inline(always)]
 fn inner_v4(ctx: &XdpContext, tunnel: &Tunnel) -> Result<Addr, DecapOutcome> {
-    let [first, _, length_hi, length_lo] =
-        bytes(load(ctx, tunnel.inner), DecapOutcome::Malformed)?;
+    let [first, _, length_hi, length_lo] = bytes(load(ctx, tunnel.inner), DecapOutcome::Malformed)?;
     let destination = load(ctx, tunnel.inner + 16).ok_or(DecapOutcome::Malformed)?;
     let header = (first as usize & 0xf) * 4;
     let total = u16::from_be_bytes([length_hi, length_lo]) as usize;

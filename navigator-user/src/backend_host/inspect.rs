@@ -48,15 +48,11 @@ async fn compare(netlink: &Netlink, state: State) -> BackendResult<Status> {
     if let Err(e) = refuse_vips_elsewhere(netlink, &state.vips, lo.index).await {
         problems.push(e.to_string());
     }
+    if link.is_some() {
+        problems.extend(wrong_settings(&state)?);
+    }
     for change in &state.changes {
         match change {
-            Change::Sysctl { name, new, .. } => {
-                if let Some(value) = sysctl::read(name)?
-                    && value != *new
-                {
-                    problems.push(format!("{name} is {value} and was set to {new}"));
-                }
-            }
             Change::Xdp { pins } => {
                 if link.as_ref().is_some_and(|l| l.xdp.is_none()) {
                     problems.push("navigator_decap is not attached".to_owned());
@@ -66,7 +62,7 @@ async fn compare(netlink: &Netlink, state: State) -> BackendResult<Status> {
                     Err(e) => problems.push(e.to_string()),
                 }
             }
-            Change::Address { .. } => {}
+            Change::Address { .. } | Change::Sysctl { .. } => {}
         }
     }
     if let Decap::Kernel { devices } = &state.decap {
@@ -86,6 +82,38 @@ async fn compare(netlink: &Netlink, state: State) -> BackendResult<Status> {
         packets,
         problems,
     })
+}
+
+/// Settings that break what was set up, whoever made them so.
+fn wrong_settings(state: &State) -> BackendResult<Vec<String>> {
+    let mut wrong = Vec::new();
+    let interface = &state.interface;
+    if state.vips.iter().any(IpAddr::is_ipv4) {
+        let ignore = sysctl::effective(interface, "arp_ignore")?;
+        if !sysctl::ARP_SILENT.contains(&ignore) {
+            wrong.push(format!(
+                "arp_ignore of {interface} is {ignore}: this host answers ARP for the VIPs"
+            ));
+        }
+        let announce = sysctl::effective(interface, "arp_announce")?;
+        if announce < sysctl::ARP_ANNOUNCE_OWN {
+            wrong.push(format!(
+                "arp_announce of {interface} is {announce}: this host's ARP requests may name the VIPs"
+            ));
+        }
+    }
+    let devices = match &state.decap {
+        Decap::Kernel { devices } => devices.as_slice(),
+        Decap::Xdp { .. } | Decap::None => &[],
+    };
+    for name in devices.iter().chain([interface]) {
+        if sysctl::effective(name, "rp_filter")? == sysctl::RP_FILTER_STRICT {
+            wrong.push(format!(
+                "rp_filter of {name} is strict: clients that are answered another way are dropped"
+            ));
+        }
+    }
+    Ok(wrong)
 }
 
 /// The interface to work on, which must exist.

@@ -20,6 +20,8 @@ mod decap;
 mod inspect;
 pub mod state;
 mod sysctl;
+mod tunnels;
+mod undo;
 
 pub use apply::{down, up};
 pub use decap::OBJECT;

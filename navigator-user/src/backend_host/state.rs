@@ -109,10 +109,13 @@ impl Store {
         write().map_err(|e| file(&path, e))
     }
 
-    /// Forgets an interface.
+    /// Forgets an interface, if anything is recorded of it.
     pub(super) fn remove(&self, interface: &str) -> BackendResult<()> {
         let path = self.path(interface);
-        fs::remove_file(&path).map_err(|e| file(&path, e))
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(file(&path, e)),
+            _ => Ok(()),
+        }
     }
 
     /// The records of all interfaces but `interface`.

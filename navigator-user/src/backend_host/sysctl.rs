@@ -3,6 +3,13 @@
 use super::{BackendResult, state::file};
 use std::{fs, io, path::PathBuf};
 
+/// Values of `arp_ignore` with which an interface does not answer for addresses of `lo`.
+pub(super) const ARP_SILENT: [u32; 3] = [1, 2, 8];
+/// The value of `arp_announce` with which ARP requests name only addresses of the interface.
+pub(super) const ARP_ANNOUNCE_OWN: u32 = 2;
+/// The value of `rp_filter` that drops what would not be answered the same way.
+pub(super) const RP_FILTER_STRICT: u32 = 1;
+
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }

@@ -179,7 +179,10 @@ fn describe(decap: &Decap) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a refused command line is a failed test")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a refused command line is a failed test"
+)]
 mod tests {
     use super::*;
     use clap::Parser;
@@ -219,7 +222,12 @@ mod tests {
 
     #[test]
     fn a_vip_is_needed_and_must_be_an_address() {
-        for line in ["x up", "x up --vip web.example", "x up --vip 10.0.0.1/24", "x raise"] {
+        for line in [
+            "x up",
+            "x up --vip web.example",
+            "x up --vip 10.0.0.1/24",
+            "x raise",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -15,13 +15,13 @@ use std::{
 };
 
 /// A network namespace with `lo` up; deleted when dropped.
-pub struct Namespace {
+pub(crate) struct Namespace {
     name: String,
 }
 
 impl Namespace {
     /// A fresh one. Fails without root: these suites prove nothing without it.
-    pub fn new(tag: &str) -> Result<Self> {
+    pub(crate) fn new(tag: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         ensure!(
             nix::unistd::geteuid().is_root(),
@@ -32,43 +32,34 @@ impl Namespace {
         run("ip", &["netns", "add", &name])?;
         let namespace = Self { name };
         namespace.ip("link set lo up")?;
-        // Link-local addresses come at random times and would blur before and after.
-        namespace.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
+        // Addresses are usable at once.
         namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         Ok(namespace)
     }
 
     /// Runs `ip` in it; returns what it prints.
-    pub fn ip(&self, arguments: &str) -> Result<String> {
+    pub(crate) fn ip(&self, arguments: &str) -> Result<String> {
         let mut all = vec!["-n", &self.name];
         all.extend(arguments.split(' '));
         run("ip", &all)
     }
 
-    /// Runs a command in it.
-    pub fn exec(&self, command: &str) -> Result<String> {
-        let net = format!("--net=/run/netns/{}", self.name);
-        let mut all = vec![net.as_str()];
-        all.extend(command.split(' '));
-        run("nsenter", &all)
-    }
-
     /// Writes a setting below `/proc/sys`.
-    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+    pub(crate) fn sysctl(&self, name: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{name}");
         self.enter(|| Ok(std::fs::write(&path, value)?))
             .with_context(|| path.clone())
     }
 
     /// Reads a setting below `/proc/sys`.
-    pub fn read_sysctl(&self, name: &str) -> Result<String> {
+    pub(crate) fn read_sysctl(&self, name: &str) -> Result<String> {
         let path = format!("/proc/sys/{name}");
         let text = self.enter(|| Ok(std::fs::read_to_string(&path)?));
         Ok(text.with_context(|| path.clone())?.trim().to_owned())
     }
 
     /// Runs `work` on a thread that is in the namespace.
-    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let file = File::open(format!("/run/netns/{}", self.name))?;
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
@@ -83,7 +74,7 @@ impl Namespace {
     }
 
     /// Runs a future on a runtime whose only thread is in the namespace.
-    pub fn run<T, F>(&self, future: impl FnOnce() -> F + Send) -> Result<T>
+    pub(crate) fn run<T, F>(&self, future: impl FnOnce() -> F + Send) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>>,
@@ -97,7 +88,7 @@ impl Namespace {
     }
 
     /// Joins two namespaces with a veth pair; both ends are up.
-    pub fn join(&self, mine: &str, other: &Self, theirs: &str) -> Result<()> {
+    pub(crate) fn join(&self, mine: &str, other: &Self, theirs: &str) -> Result<()> {
         let other_name = &other.name;
         self.ip(&format!(
             "link add {mine} type veth peer name {theirs} netns {other_name}"
@@ -108,7 +99,7 @@ impl Namespace {
     }
 
     /// The MAC address of an interface.
-    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+    pub(crate) fn mac(&self, interface: &str) -> Result<[u8; 6]> {
         let text = self.ip(&format!("-o link show {interface}"))?;
         let word = text.split("link/ether ").nth(1).context("no link/ether")?;
         let bytes: Vec<u8> = word
@@ -131,13 +122,13 @@ impl Drop for Namespace {
 }
 
 /// A BPF file system of its own; unmounted when dropped.
-pub struct BpfFs {
+pub(crate) struct BpfFs {
     dir: tempfile::TempDir,
 }
 
 impl BpfFs {
     /// Mounts one.
-    pub fn mount() -> Result<Self> {
+    pub(crate) fn mount() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("netlink-bpf").tempdir()?;
         let path = dir.path().to_str().context("not text")?;
         run("mount", &["-t", "bpf", "bpf", path])?;
@@ -145,7 +136,7 @@ impl BpfFs {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &std::path::Path {
         self.dir.path()
     }
 }

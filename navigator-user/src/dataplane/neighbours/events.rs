@@ -107,3 +107,15 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     })?;
     Some((message.header.ifindex, ip))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_understood_counts_as_missed() {
+        assert_eq!(read(&[]), []);
+        assert_eq!(read(&[0; 16]), [Event::Missed]);
+        assert_eq!(read(&[7; 40]), [Event::Missed]);
+    }
+}

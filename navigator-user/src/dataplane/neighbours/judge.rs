@@ -39,14 +39,12 @@ pub(super) enum Sight {
 /// What to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// Nothing.
+    /// Nothing, or nothing yet.
     Rest,
     /// Tell the reader.
     Report(Option<NextHop>, String),
-    /// Ask for the neighbour, if there is one, and look again at this time at the latest.
-    Check(Option<Neighbour>, Instant),
-    /// Look again at this time at the latest.
-    Wait(Instant),
+    /// Ask for the neighbour, if there is one. [`Host::due`] says when to look again.
+    Check(Option<Neighbour>),
 }
 
 /// What is known of one host.
@@ -109,13 +107,13 @@ impl Host {
                 if failed || now >= doubt.until {
                     self.settle(None, why)
                 } else {
-                    Verdict::Wait(doubt.until)
+                    Verdict::Rest
                 }
             }
             _ => {
                 let until = now + patience;
                 self.doubt = Some(Doubt { neighbour, until });
-                Verdict::Check(neighbour, until)
+                Verdict::Check(neighbour)
             }
         }
     }
@@ -173,12 +171,12 @@ mod tests {
     fn a_failed_neighbour_is_asked_once_more_before_it_is_lost() {
         let now = Instant::now();
         let mut host = reached(now);
-        let until = now + NEIGHBOUR_PATIENCE;
         assert_eq!(
             host.judge(silent(true), now),
-            Verdict::Check(Some(NEIGHBOUR), until)
+            Verdict::Check(Some(NEIGHBOUR))
         );
-        assert_eq!(host.judge(silent(false), now), Verdict::Wait(until));
+        assert_eq!(host.due(), Some(now + NEIGHBOUR_PATIENCE));
+        assert_eq!(host.judge(silent(false), now), Verdict::Rest);
         assert_eq!(
             host.judge(silent(true), now),
             Verdict::Report(None, "silent".to_owned())
@@ -200,7 +198,7 @@ mod tests {
         let now = Instant::now();
         let mut host = Host::default();
         host.judge(silent(false), now);
-        assert!(matches!(host.judge(silent(false), now), Verdict::Wait(_)));
+        assert_eq!(host.judge(silent(false), now), Verdict::Rest);
         assert_eq!(
             host.judge(silent(false), now + NEIGHBOUR_PATIENCE),
             Verdict::Report(None, "silent".to_owned())
@@ -211,10 +209,7 @@ mod tests {
     fn a_route_that_comes_back_in_time_was_never_lost() {
         let now = Instant::now();
         let mut host = reached(now);
-        assert_eq!(
-            host.judge(no_route(), now),
-            Verdict::Check(None, now + ROUTE_PATIENCE)
-        );
+        assert_eq!(host.judge(no_route(), now), Verdict::Check(None));
         assert_eq!(host.judge(Sight::Hop(hop(2)), now), Verdict::Rest);
         host.judge(no_route(), now);
         assert_eq!(
@@ -228,10 +223,10 @@ mod tests {
         let now = Instant::now();
         let mut host = reached(now);
         host.judge(no_route(), now);
-        assert!(matches!(
+        assert_eq!(
             host.judge(silent(true), now),
-            Verdict::Check(Some(NEIGHBOUR), _)
-        ));
+            Verdict::Check(Some(NEIGHBOUR))
+        );
     }
 
     #[test]

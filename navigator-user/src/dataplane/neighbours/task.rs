@@ -158,16 +158,13 @@ impl Task {
                 continue;
             };
             match entry.host.judge(sight, Instant::now()) {
-                Verdict::Rest | Verdict::Wait(_) => {}
+                Verdict::Rest => {}
                 Verdict::Report(hop, why) => {
                     let change = HopChange { host, hop, why };
                     self.report.send(change).await.map_err(|_| Gone)?;
                 }
-                Verdict::Check(neighbour, _) => {
-                    if let Some(neighbour) = neighbour {
-                        self.keep(neighbour).await;
-                    }
-                }
+                Verdict::Check(None) => {}
+                Verdict::Check(Some(neighbour)) => self.keep(neighbour).await,
             }
             self.trouble.clear();
         }
@@ -222,18 +219,21 @@ impl Task {
             ifindex,
             source,
         });
+        let fixed = found.as_ref().is_some_and(|n| n.fixed);
         // An entry that vanished must be made again before it can resolve.
-        if !found.as_ref().is_some_and(|n| n.managed || n.fixed) {
+        if !fixed && !found.as_ref().is_some_and(|n| n.managed) {
             self.keep((ifindex, neighbour)).await;
         }
-        Ok(hop.map_or_else(
-            || Sight::NoNeighbour {
+        let why = format!("{neighbour} does not answer on {}", link.name);
+        Ok(match hop {
+            Some(hop) => Sight::Hop(hop),
+            None if fixed => Sight::NoRoute(why),
+            None => Sight::NoNeighbour {
                 neighbour: (ifindex, neighbour),
                 failed: found.is_some_and(|n| n.failed),
-                why: format!("{neighbour} does not answer on {}", link.name),
+                why,
             },
-            Sight::Hop,
-        ))
+        })
     }
 
     /// Has the kernel resolve a neighbour and look after it. A refusal shows
