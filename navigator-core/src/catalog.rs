@@ -1,1 +1,0 @@
-//! Raw registry and configuration entries, made sense of.
