@@ -89,18 +89,13 @@ impl<S: Store> Plane<S> {
 
 /// The word that a slot has after a change.
 fn follow(backends: &Backends, old: Slot, owner: u32, change: &Retable<'_>) -> Slot {
-    // An id whose instance has a newer one stands for that; one without an heir is gone.
-    let heir = |id| backends.heir(id).unwrap_or(NO_BACKEND);
-    let current = match old.current() {
-        NO_BACKEND => NO_BACKEND,
-        // A gone backend is kept apart from nobody, or the change would go unseen.
-        id => backends.heir(id).unwrap_or(id),
-    };
-    let previous = some(heir(old.previous()));
+    // An id whose instance has a newer one stands for that. One without an heir is gone,
+    // which makes it unusable and not nobody, or the change would go unseen.
+    let heir = |id| some(id).map(|id| backends.heir(id).unwrap_or(id));
     let state = SlotState {
-        current: some(current),
-        previous,
-        at_risk: old.is_at_risk() && previous.is_some(),
+        current: heir(old.current()),
+        previous: heir(old.previous()),
+        at_risk: old.is_at_risk(),
         tracked: old.is_tracked(),
     };
     let usable = |id| change.opens_windows && is_usable(backends.get(id));
