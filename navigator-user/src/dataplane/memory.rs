@@ -1,1 +1,197 @@
-//! The data plane in memory, for tests.
+//! The data plane in memory, for tests: the same tables, written by the same
+//! code, kept in plain memory that outlives the data plane like pinned maps.
+
+use super::{
+    DataplaneResult,
+    plane::Plane,
+    store::{Sizes, Store, Table},
+};
+use navigator_common::reason::{COUNTERS, Traffic};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// A data plane in memory.
+pub type MemoryDataplane = Plane<MemoryStore>;
+
+impl MemoryDataplane {
+    /// An empty one.
+    pub fn new(sizes: Sizes) -> Self {
+        Self::adopt_from(MemoryStore::new(sizes))
+    }
+
+    /// One that takes over the words of another, which must be gone.
+    pub fn adopt_from(store: MemoryStore) -> Self {
+        match Self::open(store) {
+            Ok(plane) => plane,
+            Err(error) => unreachable!("memory has no kernel that could refuse: {error}"),
+        }
+    }
+}
+
+/// Words in memory. A clone shares them.
+#[derive(Clone)]
+pub struct MemoryStore {
+    words: Arc<Words>,
+}
+
+struct Words {
+    sizes: Sizes,
+    tables: [Box<[AtomicU64]>; Table::ALL.len()],
+    counters: [AtomicU64; COUNTERS as usize],
+    outside: Mutex<Outside>,
+}
+
+/// What is not one of the mapped tables.
+#[derive(Default)]
+struct Outside {
+    devices: HashMap<u8, u32>,
+    traffic: HashMap<u32, Traffic>,
+    #[cfg(test)]
+    journal: Option<Vec<Event>>,
+}
+
+/// What was done to the words.
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Event {
+    /// A word was stored.
+    Store(Table, usize, u64),
+    /// A grace period passed.
+    Grace,
+}
+
+impl MemoryStore {
+    /// All words are zero.
+    pub fn new(sizes: Sizes) -> Self {
+        let tables = Table::ALL.map(|table| {
+            let words = table.entries(&sizes) as usize * table.entry_words();
+            (0..words).map(|_| AtomicU64::new(0)).collect()
+        });
+        Self {
+            words: Arc::new(Words {
+                sizes,
+                tables,
+                counters: [const { AtomicU64::new(0) }; COUNTERS as usize],
+                outside: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Counts packets under a backend id, as the program would.
+    pub fn add_traffic(&self, backend: u32, traffic: Traffic) {
+        let mut outside = self.outside();
+        let sum = outside.traffic.entry(backend).or_default();
+        sum.packets += traffic.packets;
+        sum.bytes += traffic.bytes;
+    }
+
+    fn outside(&self) -> std::sync::MutexGuard<'_, Outside> {
+        let outside = self.words.outside.lock();
+        outside.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn word(&self, table: Table, word: usize) -> &AtomicU64 {
+        &self.words.tables[table as usize][word]
+    }
+
+    #[cfg(test)]
+    fn note(&self, event: Event) {
+        if let Some(journal) = &mut self.outside().journal {
+            journal.push(event);
+        }
+    }
+
+    /// Starts a journal and returns what was in the one before.
+    #[cfg(test)]
+    pub(super) fn journal(&self) -> Vec<Event> {
+        self.outside()
+            .journal
+            .replace(Vec::new())
+            .unwrap_or_default()
+    }
+
+    /// A copy of all words that shares nothing with this one.
+    #[cfg(test)]
+    pub(super) fn copy(&self) -> Self {
+        let copy = Self::new(self.words.sizes);
+        for table in Table::ALL {
+            for (to, from) in copy.words.tables[table as usize]
+                .iter()
+                .zip(&self.words.tables[table as usize])
+            {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        copy.outside().devices = self.outside().devices.clone();
+        copy.outside().traffic = self.outside().traffic.clone();
+        copy
+    }
+}
+
+impl Store for MemoryStore {
+    fn sizes(&self) -> Sizes {
+        self.words.sizes
+    }
+
+    fn load(&self, table: Table, word: usize) -> u64 {
+        self.word(table, word).load(Ordering::Acquire)
+    }
+
+    fn store(&self, table: Table, word: usize, value: u64) {
+        self.word(table, word).store(value, Ordering::Release);
+        #[cfg(test)]
+        self.note(Event::Store(table, word, value));
+    }
+
+    fn exchange(&self, table: Table, word: usize, old: u64, new: u64) -> bool {
+        let place = self.word(table, word);
+        let done = place.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
+        #[cfg(test)]
+        if done.is_ok() {
+            self.note(Event::Store(table, word, new));
+        }
+        done.is_ok()
+    }
+
+    fn grace(&self) -> DataplaneResult<()> {
+        #[cfg(test)]
+        self.note(Event::Grace);
+        Ok(())
+    }
+
+    fn now(&self) -> u32 {
+        0
+    }
+
+    fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]> {
+        let [a, b, c, d] = ifindex.to_be_bytes();
+        Ok([2, 0, a, b, c, d])
+    }
+
+    fn set_device(&mut self, egress: u8, ifindex: u32) -> DataplaneResult<()> {
+        self.outside().devices.insert(egress, ifindex);
+        Ok(())
+    }
+
+    fn device(&self, egress: u8) -> Option<u32> {
+        self.outside().devices.get(&egress).copied()
+    }
+
+    fn traffic(&self, backend: u32) -> Traffic {
+        let outside = self.outside();
+        outside.traffic.get(&backend).copied().unwrap_or_default()
+    }
+
+    fn clear_traffic(&mut self, backend: u32) {
+        self.outside().traffic.remove(&backend);
+    }
+
+    fn counter(&self, index: u32) -> u64 {
+        self.words.counters[index as usize].load(Ordering::Relaxed)
+    }
+}

@@ -1,13 +1,36 @@
 //! The data plane: the only code that writes maps.
 //!
-//! [`Dataplane`] is what the reconciler sees; [`kernel`] keeps the BPF maps
-//! true to it, [`memory`] is a double for tests. Both share the id
-//! allocation, the slot transitions and the accounting, so the double differs
-//! only in where the words are stored.
+//! [`Dataplane`] is what the reconciler sees. [`plane`] does all of it over a
+//! [`store`], an array of words: [`kernel`] keeps them in mapped BPF arrays,
+//! [`memory`] in plain memory, for tests.
+//!
+//! | file | what it keeps true |
+//! |---|---|
+//! | `apply` | one VIP as planned: members, states, table |
+//! | `vips`, `addresses`, `ports` | address → port → VIP |
+//! | `slots` | slot words and who is named by them |
+//! | `backends`, `egress` | backend ids, their records, the ways to them |
+//! | `sweep` | the end of what nothing leads to any more |
+//! | `adopt` | all of this, read back from the words |
 
+mod addresses;
+mod adopt;
+mod apply;
+mod arena;
+mod backends;
+mod egress;
+mod figures;
 pub mod kernel;
 pub mod memory;
 pub mod neighbours;
+pub mod plane;
+mod ports;
+mod slots;
+pub mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod vips;
 
 use navigator_core::{
     model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey},
@@ -149,6 +172,14 @@ pub enum DataplaneError {
         vip: VipKey,
         /// What was to change.
         what: String,
+    },
+    /// A plan contradicts itself, or asks for what no table can hold.
+    #[error("VIP {vip}: {why}")]
+    Plan {
+        /// Which VIP.
+        vip: VipKey,
+        /// What is wrong, and what to do.
+        why: String,
     },
     /// The kernel refused.
     #[error("{action}: {why}")]

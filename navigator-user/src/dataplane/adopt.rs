@@ -1,0 +1,349 @@
+//! Taking over what an earlier daemon left in the tables, wherever it was
+//! stopped: what a packet can reach is kept, everything else is freed.
+
+use super::{
+    AdoptedBackend, AdoptedVip, VipSettings,
+    addresses::{self, Place, Way},
+    backends::{self, Entry, Fate, forward_mode},
+    plane::{Plane, VipEntry},
+    slots::count,
+    store::{Store, Table},
+    sweep::Garbage,
+    vips::{put_record, read_record},
+};
+use navigator_common::{
+    backend::{BackendInfo, BackendWord, TAKES_NEW, USABLE},
+    maps::{ADDR_BUCKETS, EGRESS_ENTRIES},
+    reason::Traffic,
+    slot::{NO_BACKEND, Slot},
+    vip::{AddrWord, BUCKET_WAYS, PortWord, Vip, VipWord, addr_buckets},
+};
+use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+};
+
+impl<S: Store> Plane<S> {
+    /// Reads the tables. No run of the program from before may still be under way.
+    pub(super) fn adopt(&mut self) {
+        for bucket in 0..ADDR_BUCKETS {
+            for way in 0..BUCKET_WAYS {
+                self.adopt_address(Way { bucket, way });
+            }
+        }
+        self.wipe_lost_vips();
+        self.adopt_backends();
+        self.adopt_egress();
+        self.adopted = self.vips.values().map(|vip| self.report(vip)).collect();
+    }
+
+    fn adopt_address(&mut self, way: Way) {
+        let (addr, word) = addresses::read(&self.store, way);
+        if addr.lo == 0 {
+            addresses::clear(&self.store, way);
+            return;
+        }
+        let address = IpAddr::from(addr);
+        let (first, second) = addr_buckets(addr, ADDR_BUCKETS);
+        let sound = word.multiplier() != 0
+            && word.log2_size() <= 16
+            && [first, second].contains(&way.bucket)
+            && self.addresses.get(address).is_none()
+            && self.ports.take_at(word.base(), 1 << word.log2_size());
+        if !sound {
+            tracing::warn!("{address}: damaged entry in pinned map VIP_ADDRS, taken out");
+            addresses::clear(&self.store, way);
+            return;
+        }
+        self.addresses.adopt(address, Place { way, word });
+        let ports = word.base()..word.base() + (1 << word.log2_size());
+        let served = ports
+            .filter(|&index| self.adopt_port(address, word, index))
+            .count();
+        if served == 0 {
+            tracing::warn!("{address}: no port of it is served, taken out");
+            if let Some(place) = self.addresses.withdraw(&self.store, address) {
+                self.limbo.push(Garbage::Address(place.way));
+                self.limbo.push(Garbage::Ports(word));
+            }
+        }
+    }
+
+    /// Adopts the VIP that a port entry leads to; whether there is one.
+    fn adopt_port(&mut self, address: IpAddr, word: AddrWord, index: u32) -> bool {
+        let port = PortWord(self.store.load(Table::Ports, index as usize));
+        if port == PortWord::default() {
+            return false;
+        }
+        if self.adopt_vip(address, word, index, port).is_some() {
+            return true;
+        }
+        tracing::warn!("{address}: damaged entry {index} in pinned map PORTS, taken out");
+        self.store.store(Table::Ports, index as usize, 0);
+        false
+    }
+
+    fn adopt_vip(
+        &mut self,
+        address: IpAddr,
+        word: AddrWord,
+        index: u32,
+        port: PortWord,
+    ) -> Option<()> {
+        let protocol = match port.protocol() {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            _ => return None,
+        };
+        let key = VipKey {
+            address,
+            protocol,
+            port: port.port(),
+        };
+        let in_place = word.port_index(port.port(), port.protocol()) == index;
+        let record = read_record(&self.store, port.vip());
+        let slots = u32::try_from(record.slots)
+            .ok()
+            .filter(|&slots| slots > 0)?;
+        let named = record.address == address.into() && record.port == port.0;
+        if !in_place || !named || !self.vip_ids.take_at(port.vip(), 1) {
+            return None;
+        }
+        let table = VipWord(record.word);
+        if !self.slots.take_at(table.base(), slots) {
+            self.vip_ids.give(port.vip(), 1);
+            return None;
+        }
+        let settings = VipSettings {
+            key,
+            slots,
+            // Known once the backends are read; one without backends has none to tell.
+            mode: ForwardMode::L2,
+            udp: if table.flags() & VipWord::TRACK_ALL != 0 {
+                UdpPolicy::Sticky
+            } else {
+                UdpPolicy::Rehash
+            },
+            unserved: if word.passes_unserved() {
+                UnservedPolicy::Pass
+            } else {
+                UnservedPolicy::Drop
+            },
+        };
+        let entry = VipEntry {
+            id: port.vip() as u16,
+            settings,
+            base: table.base(),
+            at_risk: 0,
+            members: BTreeMap::new(),
+        };
+        self.vips.insert(key, entry);
+        Some(())
+    }
+
+    fn wipe_lost_vips(&mut self) {
+        let kept: HashSet<u32> = self.vips.values().map(|vip| vip.id.into()).collect();
+        for id in 0..Table::Vips.entries(&self.store.sizes()) {
+            if !kept.contains(&id) && read_record(&self.store, id) != Vip::default() {
+                put_record(&self.store, id, &Vip::default());
+            }
+        }
+    }
+
+    fn adopt_backends(&mut self) {
+        let found = self.find_backends();
+        let named = self.check_slots(&found);
+        let live = live_ids(&found, &named);
+        for (&id, backend) in &found {
+            let heir = live.get(&(backend.vip, backend.address)).copied();
+            let fate = match heir {
+                Some(heir) if heir == id => Fate::Live,
+                successor => Fate::Retired {
+                    successor,
+                    swept: false,
+                },
+            };
+            let word = BackendWord(backends::read(&self.store, id).word);
+            let entry = Entry {
+                vip: backend.vip,
+                address: backend.address,
+                mode: backend.mode,
+                state: backend.state,
+                current: 0,
+                previous: 0,
+                reached: word.mac_word() != 0,
+                carried: Traffic::default(),
+                fate,
+            };
+            self.backends.adopt(id, entry);
+            if fate == Fate::Live
+                && let Some(vip) = self.vips.get_mut(&backend.vip)
+            {
+                vip.members.insert(backend.address, id);
+                vip.settings.mode = backend.mode;
+            }
+        }
+        self.count_slots();
+        self.backends.mirror_states(&self.store);
+    }
+
+    /// The records that belong to a VIP. The others keep only what tells the next daemon
+    /// that the id is not free: it waits until no flow names it.
+    fn find_backends(&mut self) -> BTreeMap<u32, Found> {
+        let vips: HashMap<u16, VipKey> =
+            self.vips.iter().map(|(key, vip)| (vip.id, *key)).collect();
+        let mut found = BTreeMap::new();
+        for id in 1..self.store.sizes().backends {
+            let record = backends::read(&self.store, id);
+            let info = BackendInfo::unpack(record.info);
+            if record == Default::default() {
+                continue;
+            }
+            let vip = vips.get(&info.vip);
+            if let (Some(mode), Some(&vip)) = (forward_mode(info.mode), vip) {
+                let address = SocketAddr::new(record.address.into(), info.port);
+                let state = BackendWord(record.word).state();
+                found.insert(
+                    id,
+                    Found {
+                        vip,
+                        address,
+                        mode,
+                        state,
+                    },
+                );
+            } else {
+                self.adopt_orphan(id);
+            }
+        }
+        found
+    }
+
+    fn adopt_orphan(&mut self, id: u32) {
+        backends::disown(&self.store, id);
+        let entry = Entry {
+            vip: NO_VIP,
+            address: SocketAddr::new(NO_VIP.address, 0),
+            mode: ForwardMode::L2,
+            state: 0,
+            current: 0,
+            previous: 0,
+            reached: false,
+            carried: Traffic::default(),
+            fate: Fate::Retired {
+                successor: None,
+                swept: false,
+            },
+        };
+        self.backends.adopt(id, entry);
+    }
+
+    /// The ids that slots name. A slot that names an id which is none of its VIP's is mended.
+    fn check_slots(&self, found: &BTreeMap<u32, Found>) -> HashMap<u32, u32> {
+        let mut named = HashMap::new();
+        for (key, vip) in &self.vips {
+            let mut mended = 0;
+            for word in vip.base as usize..(vip.base + vip.settings.slots) as usize {
+                let slot = Slot(self.store.load(Table::Slots, word));
+                let own = |id| found.get(&id).is_some_and(|backend| backend.vip == *key);
+                let sound = mend(slot, own);
+                if sound != slot {
+                    self.store.store(Table::Slots, word, sound.0);
+                    mended += 1;
+                }
+                for id in [sound.current(), sound.previous()] {
+                    *named.entry(id).or_insert(0) += 1;
+                }
+            }
+            if mended > 0 {
+                tracing::warn!("{key}: {mended} damaged slots in pinned map SLOTS, mended");
+            }
+        }
+        named
+    }
+
+    fn count_slots(&mut self) {
+        for vip in self.vips.values_mut() {
+            for word in vip.base as usize..(vip.base + vip.settings.slots) as usize {
+                let slot = Slot(self.store.load(Table::Slots, word));
+                count(&mut self.backends, slot, 1);
+                if slot.is_at_risk() {
+                    vip.at_risk += 1;
+                    self.epoch = self.epoch.max(slot.epoch());
+                }
+            }
+        }
+    }
+
+    fn adopt_egress(&mut self) {
+        for index in 0..EGRESS_ENTRIES as u8 {
+            if self.store.load(Table::Egress, index.into()) != 0 {
+                self.egress.adopt(index, self.store.device(index));
+            }
+        }
+    }
+
+    fn report(&self, vip: &VipEntry) -> AdoptedVip {
+        let backends = vip.members.iter().filter_map(|(&address, &id)| {
+            let entry = self.backends.get(id)?;
+            Some(AdoptedBackend {
+                address,
+                takes_new: entry.state & TAKES_NEW != 0,
+                usable: entry.state & USABLE != 0,
+                slots: entry.current,
+            })
+        });
+        AdoptedVip {
+            vip: vip.settings.clone(),
+            backends: backends.collect(),
+        }
+    }
+}
+
+/// A record that belongs to a VIP.
+struct Found {
+    vip: VipKey,
+    address: SocketAddr,
+    mode: ForwardMode,
+    state: u8,
+}
+
+/// Stands for the VIP of a record that belongs to none.
+const NO_VIP: VipKey = VipKey {
+    address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    protocol: Protocol::Tcp,
+    port: 0,
+};
+
+/// One id for each instance of a VIP. An instance has two where the old daemon was
+/// about to move it from one to another: the one with more slots stays. A record that
+/// no slot names and that serves nothing has no instance.
+fn live_ids(
+    found: &BTreeMap<u32, Found>,
+    named: &HashMap<u32, u32>,
+) -> HashMap<(VipKey, SocketAddr), u32> {
+    let mut live: HashMap<(VipKey, SocketAddr), u32> = HashMap::new();
+    let slots = |id: &u32| named.get(id).copied().unwrap_or(0);
+    for (id, backend) in found {
+        if slots(id) == 0 && backend.state == 0 {
+            continue;
+        }
+        let place = live.entry((backend.vip, backend.address)).or_insert(*id);
+        if slots(id) > slots(place) {
+            *place = *id;
+        }
+    }
+    live
+}
+
+fn mend(slot: Slot, own: impl Fn(u32) -> bool) -> Slot {
+    let mut slot = slot;
+    if slot.current() != NO_BACKEND && !own(slot.current()) {
+        slot = slot.with_current(NO_BACKEND);
+    }
+    if slot.previous() != NO_BACKEND && !own(slot.previous()) {
+        slot = slot.closed();
+    }
+    slot
+}

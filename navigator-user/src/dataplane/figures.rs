@@ -1,0 +1,98 @@
+//! What can be read off the tables.
+
+use super::{
+    BackendFigures, Figures, VipFigures,
+    plane::{Plane, VipEntry},
+    store::{Store, Table, backend_word, flow_entry},
+};
+use navigator_common::{
+    backend::BackendWord,
+    flow::{BUSY, FlowWord, WAYS},
+    maps::{ADDR_BUCKETS, EGRESS_ENTRIES},
+    reason::{Event, Reason},
+    slot::NO_BACKEND,
+    vip::BUCKET_WAYS,
+};
+
+/// Flow sets that are looked at to tell how full the cache is; more are estimated from these.
+const SAMPLE: u32 = 4096;
+
+/// Seconds for which a silent flow is remembered: longer than TCP keep-alive.
+pub(super) const FLOW_LIFETIME_SECONDS: u64 = 2 * 3600 + 10 * 60;
+
+impl<S: Store> Plane<S> {
+    pub(super) fn read_figures(&self) -> Figures {
+        let vips = self.vips.values().map(|vip| self.vip_figures(vip));
+        let reasons = Reason::ALL.iter().map(|r| (r.name(), r.index()));
+        let events = Event::ALL.iter().map(|e| (e.name(), e.index()));
+        Figures {
+            vips: vips.collect(),
+            counters: reasons
+                .chain(events)
+                .map(|(name, index)| (name, self.store.counter(index)))
+                .collect(),
+            tables: self.table_figures(),
+        }
+    }
+
+    fn vip_figures(&self, vip: &VipEntry) -> VipFigures {
+        let backends = vip.members.iter().filter_map(|(&address, &id)| {
+            let entry = self.backends.get(id)?;
+            let traffic = self.total_traffic(id);
+            let word = BackendWord(self.store.load(Table::Backends, backend_word(id)));
+            Some(BackendFigures {
+                address,
+                slots: entry.current,
+                slots_before: entry.previous,
+                packets: traffic.packets,
+                bytes: traffic.bytes,
+                reachable: word.mac_word() != 0,
+            })
+        });
+        VipFigures {
+            key: vip.settings.key,
+            slots: vip.settings.slots,
+            at_risk: vip.at_risk,
+            backends: backends.collect(),
+        }
+    }
+
+    fn table_figures(&self) -> Vec<(&'static str, u64, u64)> {
+        let (backends, backend_capacity) = self.backends.usage();
+        let addresses = u64::from(ADDR_BUCKETS) * BUCKET_WAYS as u64;
+        let flow_capacity = u64::from(self.store.sizes().flow_sets) * WAYS as u64;
+        let arena = |arena: &super::arena::Arena| (arena.used().into(), arena.capacity().into());
+        let (slots, slot_capacity) = arena(&self.slots);
+        let (ports, port_capacity) = arena(&self.ports);
+        let (vips, vip_capacity) = arena(&self.vip_ids);
+        vec![
+            ("slots", slots, slot_capacity),
+            ("backends", backends.into(), backend_capacity.into()),
+            ("vips", vips, vip_capacity),
+            ("vip_addresses", self.addresses.len() as u64, addresses),
+            ("ports", ports, port_capacity),
+            ("egress", self.egress.len() as u64, EGRESS_ENTRIES.into()),
+            ("flows", self.remembered_flows(), flow_capacity),
+        ]
+    }
+
+    /// Flows that the cache remembers: counted in a small one, estimated from
+    /// [`SAMPLE`] sets, evenly spread, in a larger one.
+    fn remembered_flows(&self) -> u64 {
+        let sets = self.store.sizes().flow_sets;
+        let now = self.store.now();
+        let lifetime = navigator_common::flow::coarse_seconds(FLOW_LIFETIME_SECONDS);
+        let step = (sets / SAMPLE).max(1);
+        let live = (0..sets)
+            .step_by(step as usize)
+            .flat_map(|set| (0..WAYS).map(move |way| flow_entry(set, way)))
+            .filter(|&at| {
+                let word = FlowWord(self.store.load(Table::Flows, at + 1));
+                self.store.load(Table::Flows, at) > BUSY
+                    && word.backend() != NO_BACKEND
+                    && !word.is_expired(now, lifetime)
+            })
+            .count() as u64;
+        live * u64::from(step)
+    }
+}

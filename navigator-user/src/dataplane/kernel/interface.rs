@@ -1,0 +1,125 @@
+//! What must be known of an interface, asked over sockets: `/sys` may show
+//! another network namespace than the one that we are in.
+
+use super::error::OpenError;
+use nix::{
+    ifaddrs::getifaddrs,
+    net::if_::if_nametoindex,
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
+};
+use std::{io, os::fd::AsRawFd};
+
+/// How the program runs on an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// In the network stack, after a socket buffer was made: slower.
+    Generic,
+}
+
+impl AttachMode {
+    /// `native` or `generic`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// The index of the interface called `name`.
+pub(super) fn index(name: &str) -> Result<u32, OpenError> {
+    if_nametoindex(name).map_err(|_| OpenError::NoInterface {
+        name: name.to_owned(),
+    })
+}
+
+/// The MAC address of an interface, or why it has none.
+pub(super) fn mac(ifindex: u32) -> Result<[u8; 6], String> {
+    let mut addresses = getifaddrs().map_err(|error| format!("cannot list interfaces: {error}"))?;
+    let link = addresses.find_map(|entry| {
+        let address = entry.address?;
+        let link = address.as_link_addr()?;
+        (link.ifindex() == ifindex as usize).then(|| (entry.interface_name, link.addr()))
+    });
+    match link {
+        Some((_, Some(mac))) if mac != [0; 6] => Ok(mac),
+        Some((name, _)) => Err(format!(
+            "{name} has no Ethernet address: backends must be reached by an Ethernet interface"
+        )),
+        None => Err("it is gone".to_owned()),
+    }
+}
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST: u16 = 1;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const XDP_ATTACHED_SKB: u8 = 2;
+/// Flags that netlink keeps in the two upper bits of an attribute's type.
+const TYPE_MASK: u16 = 0x3fff;
+/// Lengths of a netlink header and of what RTM_GETLINK and RTM_NEWLINK begin with.
+const HEADERS: usize = 32;
+
+/// The mode in which a program runs on an interface; `None` if none does.
+pub(super) fn attached(ifindex: u32) -> io::Result<Option<AttachMode>> {
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    let mut request = [0; HEADERS];
+    request[0..4].copy_from_slice(&(HEADERS as u32).to_ne_bytes());
+    request[4..6].copy_from_slice(&RTM_GETLINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    request[20..24].copy_from_slice(&ifindex.to_ne_bytes());
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut answer = vec![0; 1 << 16];
+    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    Ok(parse(&answer[..length]))
+}
+
+fn parse(answer: &[u8]) -> Option<AttachMode> {
+    let message_type = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    if message_type != RTM_NEWLINK {
+        return None;
+    }
+    let xdp = attribute(answer.get(HEADERS..)?, IFLA_XDP)?;
+    match *attribute(xdp, IFLA_XDP_ATTACHED)?.first()? {
+        0 => None,
+        XDP_ATTACHED_SKB => Some(AttachMode::Generic),
+        _ => Some(AttachMode::Native),
+    }
+}
+
+/// The value of the first attribute of a type.
+fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = attributes;
+    loop {
+        let length = u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?) as usize;
+        let found = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?) & TYPE_MASK;
+        let value = rest.get(4..length)?;
+        if found == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_found_and_nonsense_is_not() {
+        let bytes = [5, 0, 1, 0, 9, 0, 0, 0, 6, 0, 43, 0x80, 7, 8];
+        assert_eq!(attribute(&bytes, 1), Some(&[9][..]));
+        assert_eq!(attribute(&bytes, 43), Some(&[7, 8][..]));
+        assert_eq!(attribute(&bytes, 2), None);
+        assert_eq!(attribute(&[0, 0, 0, 0], 1), None);
+        assert_eq!(attribute(&[255, 0, 1, 0], 1), None);
+    }
+}

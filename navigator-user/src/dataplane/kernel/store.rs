@@ -1,0 +1,181 @@
+//! The words of pinned maps.
+
+use super::{error::OpenError, interface, mapping::Mapping, sys};
+use crate::dataplane::{
+    DataplaneError, DataplaneResult,
+    store::{Sizes, Store, Table},
+};
+use aya::{
+    maps::{DevMap, Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use navigator_common::{
+    flow::coarse_time,
+    maps::{ALL, BACKEND_COUNTERS, EGRESS_DEVS, MapSpec, REASON_COUNTERS},
+    reason::Traffic,
+};
+use nix::time::{ClockId, clock_gettime};
+use std::{io, num::NonZeroUsize, os::fd::AsFd, path::Path, sync::atomic::Ordering};
+
+/// The maps of the `navigator` program.
+pub struct KernelStore {
+    sizes: Sizes,
+    tables: [Mapping; Table::ALL.len()],
+    devices: DevMap<MapData>,
+    traffic: PerCpuArray<MapData, [u64; 2]>,
+    counters: PerCpuArray<MapData, u64>,
+    cpus: usize,
+    /// All maps once more, to be pinned again for another load.
+    maps: Vec<(MapSpec, MapData)>,
+}
+
+impl KernelStore {
+    /// Opens the maps that are pinned in `dir`.
+    pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Self, OpenError> {
+        let tables = Table::ALL.map(|table| map_table(dir, table, &sizes));
+        let mut mapped = Vec::with_capacity(tables.len());
+        for table in tables {
+            mapped.push(table?);
+        }
+        let tables = mapped
+            .try_into()
+            .map_err(|_| io_error("map the tables", io::ErrorKind::InvalidData.into()))?;
+        let typed = |spec| open_map(dir, spec).and_then(|data| typed(spec, data));
+        let bad = |spec: MapSpec| move |error: aya::maps::MapError| map_error(spec, error);
+        Ok(Self {
+            sizes,
+            tables,
+            devices: DevMap::try_from(typed(EGRESS_DEVS)?).map_err(bad(EGRESS_DEVS))?,
+            traffic: PerCpuArray::try_from(typed(BACKEND_COUNTERS)?)
+                .map_err(bad(BACKEND_COUNTERS))?,
+            counters: PerCpuArray::try_from(typed(REASON_COUNTERS)?)
+                .map_err(bad(REASON_COUNTERS))?,
+            cpus: nr_cpus().map_err(|(action, error)| OpenError::from_io(action, error))?,
+            maps: ALL
+                .iter()
+                .map(|&spec| open_map(dir, spec).map(|data| (spec, data)))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The maps.
+    pub(super) fn maps(&self) -> &[(MapSpec, MapData)] {
+        &self.maps
+    }
+}
+
+fn map_table(dir: &Path, table: Table, sizes: &Sizes) -> Result<Mapping, OpenError> {
+    let data = open_map(dir, table.spec())?;
+    let action = || format!("map {} into memory", table.spec().name);
+    let words = table.entries(sizes) as usize * table.entry_words();
+    let words = NonZeroUsize::new(words)
+        .ok_or_else(|| io_error(action(), io::ErrorKind::InvalidInput.into()))?;
+    Mapping::new(data.fd().as_fd(), words).map_err(|error| io_error(action(), error))
+}
+
+fn open_map(dir: &Path, spec: MapSpec) -> Result<MapData, OpenError> {
+    MapData::from_pin(dir.join(super::pins::map_pin(spec))).map_err(|e| map_error(spec, e))
+}
+
+fn typed(spec: MapSpec, data: MapData) -> Result<Map, OpenError> {
+    Map::from_map_data(data).map_err(|error| map_error(spec, error))
+}
+
+fn map_error(spec: MapSpec, error: aya::maps::MapError) -> OpenError {
+    io_error(format!("open map {}", spec.name), io::Error::other(error))
+}
+
+fn io_error(action: impl Into<String>, error: io::Error) -> OpenError {
+    OpenError::from_io(action, error)
+}
+
+impl Store for KernelStore {
+    fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    fn load(&self, table: Table, word: usize) -> u64 {
+        self.tables[table as usize][word].load(Ordering::Acquire)
+    }
+
+    fn store(&self, table: Table, word: usize, value: u64) {
+        self.tables[table as usize][word].store(value, Ordering::Release);
+    }
+
+    fn exchange(&self, table: Table, word: usize, old: u64, new: u64) -> bool {
+        self.tables[table as usize][word]
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn grace(&self) -> DataplaneResult<()> {
+        sys::grace().map_err(|error| DataplaneError::Kernel {
+            action: "wait for a grace period".to_owned(),
+            why: format!("neither membarrier(2) nor a map in a map works here: {error}"),
+        })
+    }
+
+    fn now(&self) -> u32 {
+        // This clock always exists; 0 would only make figures look too full.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+            now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+        });
+        coarse_time(now)
+    }
+
+    fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]> {
+        interface::mac(ifindex).map_err(|why| DataplaneError::Kernel {
+            action: format!("send by interface {ifindex}"),
+            why,
+        })
+    }
+
+    fn set_device(&mut self, egress: u8, ifindex: u32) -> DataplaneResult<()> {
+        self.devices
+            .set(egress.into(), ifindex, None, 0)
+            .map_err(|error| DataplaneError::Kernel {
+                action: format!("send by interface {ifindex}"),
+                why: format!("it cannot be put into {}: {error}", EGRESS_DEVS.name),
+            })
+    }
+
+    fn device(&self, egress: u8) -> Option<u32> {
+        let device = self.devices.get(egress.into(), 0).ok()?.if_index;
+        (device != 0).then_some(device)
+    }
+
+    fn traffic(&self, backend: u32) -> Traffic {
+        // A look-up of an entry that exists fails only without memory; the next one may not.
+        let per_cpu = self.traffic.get(&backend, 0).ok();
+        let sum = |field: usize| {
+            let values = per_cpu.iter().flat_map(|values| values.iter());
+            values.fold(0u64, |sum, value| sum.wrapping_add(value[field]))
+        };
+        Traffic {
+            packets: sum(0),
+            bytes: sum(1),
+        }
+    }
+
+    fn clear_traffic(&mut self, backend: u32) {
+        let cleared = PerCpuValues::try_from(vec![[0; 2]; self.cpus])
+            .map_err(|error| error.to_string())
+            .and_then(|zeros| {
+                self.traffic
+                    .set(backend, zeros, 0)
+                    .map_err(|e| e.to_string())
+            });
+        if let Err(why) = cleared {
+            tracing::warn!("the counters of backend id {backend} keep an old value: {why}");
+        }
+    }
+
+    fn counter(&self, index: u32) -> u64 {
+        let per_cpu = self.counters.get(&index, 0).ok();
+        per_cpu.map_or(0, |values| {
+            values
+                .iter()
+                .fold(0, |sum: u64, value| sum.wrapping_add(*value))
+        })
+    }
+}

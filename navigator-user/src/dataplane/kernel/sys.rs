@@ -1,0 +1,139 @@
+//! The system calls that no crate here offers: `bpf(2)` for links and for a
+//! grace period, `membarrier(2)`, mounting the BPF file system.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_DETACH: libc::c_long = 34;
+const BPF_MAP_TYPE_ARRAY: u64 = 2;
+const BPF_MAP_TYPE_ARRAY_OF_MAPS: u64 = 12;
+const BPF_LINK_TYPE_XDP: u32 = 6;
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+/// The argument of `bpf(2)`, as words; every command reads a prefix of it.
+type Attributes = [u64; 16];
+
+fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<libc::c_long> {
+    let size = size_of::<Attributes>();
+    // SAFETY: the kernel reads `size` bytes of the attributes; pointers in them are to live
+    // buffers of the callers in this file, each as long as its command writes.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
+fn owned(fd: libc::c_long) -> OwnedFd {
+    // SAFETY: the kernel just made this descriptor for us and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+/// Opens a pinned object.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = [0; 16];
+    attributes[0] = path.as_ptr() as u64;
+    bpf(BPF_OBJ_GET, &mut attributes).map(owned)
+}
+
+/// The interface that an XDP link is attached to: 0 once the interface is gone, `None`
+/// for an object that is no XDP link.
+pub(super) fn link_interface(link: &OwnedFd) -> io::Result<Option<u32>> {
+    // Type, id, program id, padding, interface index; the rest is for other types.
+    let mut info = [0u32; 16];
+    let mut attributes = [0; 16];
+    attributes[0] = link.as_raw_fd() as u64 | (size_of_val(&info) as u64) << 32;
+    attributes[1] = info.as_mut_ptr() as u64;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok((info[0] == BPF_LINK_TYPE_XDP).then_some(info[4]))
+}
+
+/// Detaches a link from its interface at once.
+pub(super) fn detach_link(link: &OwnedFd) -> io::Result<()> {
+    let mut attributes = [0; 16];
+    attributes[0] = link.as_raw_fd() as u64;
+    bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// Returns once every run of a BPF program that was under way has ended.
+pub(super) fn grace() -> io::Result<()> {
+    // SAFETY: no memory is handed over.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 {
+        return Ok(());
+    }
+    grace_by_map()
+}
+
+/// The same for kernels where `membarrier(2)` cannot (with `nohz_full`, or filtered
+/// out): changing a map in a map waits as well.
+fn grace_by_map() -> io::Result<()> {
+    let array = |map_type: u64| -> Attributes {
+        let mut attributes = [0; 16];
+        attributes[0] = map_type | 4 << 32; // key size
+        attributes[1] = 4 | 1 << 32; // value size, entries
+        attributes
+    };
+    let inner = bpf(BPF_MAP_CREATE, &mut array(BPF_MAP_TYPE_ARRAY)).map(owned)?;
+    let mut outer = array(BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    outer[2] = (inner.as_raw_fd() as u64) << 32;
+    let outer = bpf(BPF_MAP_CREATE, &mut outer).map(owned)?;
+    let (key, value) = (0u32, inner.as_raw_fd());
+    let mut update = [0; 16];
+    update[0] = outer.as_raw_fd() as u64;
+    update[1] = &raw const key as u64;
+    update[2] = &raw const value as u64;
+    bpf(BPF_MAP_UPDATE_ELEM, &mut update).map(drop)
+}
+
+/// Mounts a BPF file system.
+pub(super) fn mount_bpf(target: &Path) -> io::Result<()> {
+    let target = CString::new(target.as_os_str().as_bytes())?;
+    // SAFETY: all strings are NUL-terminated and live; there is no data argument.
+    let result = unsafe {
+        libc::mount(
+            c"bpf".as_ptr(),
+            target.as_ptr(),
+            c"bpf".as_ptr(),
+            libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+            std::ptr::null(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Lifts the limit on locked memory, which kernels before 5.11 charge maps to.
+/// Without the right to do so nothing happens: newer kernels do not care.
+pub(super) fn lift_memory_limit() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the limit is a live value that the kernel only reads.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn both_ways_to_wait_return() -> std::io::Result<()> {
+        super::grace()?;
+        super::grace_by_map()
+    }
+}

@@ -1,0 +1,204 @@
+//! A small world for random histories: nine VIPs on three addresses, six
+//! hosts, and what becomes of them.
+
+use crate::dataplane::{NOBODY, NextHop, VipPlan, VipSettings};
+use navigator_core::{
+    model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey},
+    plan::members::{Member, State},
+};
+use proptest::prelude::*;
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) const VIPS: usize = 9;
+pub(super) const HOSTS: usize = 6;
+
+pub(super) fn key(index: usize) -> VipKey {
+    let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::53"];
+    let ports = [
+        (80, Protocol::Tcp),
+        (443, Protocol::Tcp),
+        (53, Protocol::Udp),
+    ];
+    let (port, protocol) = ports[index % 3];
+    VipKey {
+        address: addresses[index / 3].parse().unwrap(),
+        protocol,
+        port,
+    }
+}
+
+pub(super) const fn slots(index: usize) -> u32 {
+    [5, 7, 11][index % 3]
+}
+
+pub(super) fn host(index: usize) -> IpAddr {
+    let hosts = [
+        "10.0.0.1", "10.0.0.2", "10.0.1.1", "10.0.1.2", "fd00::1", "fd00::2",
+    ];
+    hosts[index].parse().unwrap()
+}
+
+pub(super) fn hop(index: usize, variant: u8) -> NextHop {
+    let source = match (host(index), variant % 2) {
+        (IpAddr::V4(_), 0) => "10.0.0.250",
+        (IpAddr::V4(_), _) => "10.0.0.251",
+        (IpAddr::V6(_), 0) => "fd00::fa",
+        (IpAddr::V6(_), _) => "fd00::fb",
+    };
+    NextHop {
+        mac: [2, 0, 0, 1, index as u8, variant / 2],
+        ifindex: 2 + u32::from(variant % 3),
+        source: source.parse().unwrap(),
+    }
+}
+
+/// What an instance is in a plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    Absent,
+    Active,
+    Draining,
+    Dead,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Apply {
+        vip: usize,
+        roles: [Role; HOSTS],
+        /// Picks the owner of each slot.
+        spread: u64,
+        ipip: bool,
+        sticky: bool,
+        pass: bool,
+    },
+    Remove(usize),
+    State(usize, usize, Role),
+    Hop(usize, Option<u8>),
+    Sweep,
+    /// The program remembers a flow of this slot, now or just before the next grace period.
+    Flow {
+        vip: usize,
+        slot: u32,
+        set: u32,
+        previous: bool,
+        late: bool,
+    },
+    Restart,
+}
+
+pub(super) fn plan(step: &Step) -> Option<VipPlan> {
+    let Step::Apply {
+        vip,
+        roles,
+        spread,
+        ipip,
+        sticky,
+        pass,
+    } = step
+    else {
+        return None;
+    };
+    let key = key(*vip);
+    let members: Vec<Member> = roles
+        .iter()
+        .enumerate()
+        .filter(|(_, role)| **role != Role::Absent)
+        .map(|(index, role)| member(SocketAddr::new(host(index), key.port), *role))
+        .collect();
+    let takers: Vec<u32> = (0..members.len() as u32)
+        .filter(|&index| members[index as usize].takes_new)
+        .collect();
+    let owner = |slot: u32| {
+        let pick = spread.rotate_left(slot * 7) as usize;
+        takers
+            .get(pick % takers.len().max(1))
+            .copied()
+            .unwrap_or(NOBODY)
+    };
+    Some(VipPlan {
+        vip: VipSettings {
+            key,
+            slots: slots(*vip),
+            mode: if *ipip {
+                ForwardMode::Ipip
+            } else {
+                ForwardMode::L2
+            },
+            udp: if *sticky {
+                UdpPolicy::Sticky
+            } else {
+                UdpPolicy::Rehash
+            },
+            unserved: if *pass {
+                UnservedPolicy::Pass
+            } else {
+                UnservedPolicy::Drop
+            },
+        },
+        members,
+        table: (0..slots(*vip)).map(owner).collect(),
+    })
+}
+
+pub(super) fn member(address: SocketAddr, role: Role) -> Member {
+    let (takes_new, usable) = flags(role);
+    Member {
+        address,
+        weight: 100,
+        state: State::Active,
+        why: String::new(),
+        takes_new,
+        usable,
+    }
+}
+
+pub(super) const fn flags(role: Role) -> (bool, bool) {
+    match role {
+        Role::Active => (true, true),
+        Role::Draining => (false, true),
+        Role::Dead | Role::Absent => (false, false),
+    }
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![
+        2 => Just(Role::Absent),
+        4 => Just(Role::Active),
+        1 => Just(Role::Draining),
+        1 => Just(Role::Dead),
+    ]
+}
+
+pub(super) fn apply() -> impl Strategy<Value = Step> {
+    let roles = prop::array::uniform6(role());
+    let rare = || prop::bool::weighted(0.2);
+    (0..VIPS, roles, any::<u64>(), rare(), rare(), rare()).prop_map(
+        |(vip, roles, spread, ipip, sticky, pass)| Step::Apply {
+            vip,
+            roles,
+            spread,
+            ipip,
+            sticky,
+            pass,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => apply(),
+        2 => (0..VIPS).prop_map(Step::Remove),
+        1 => (0..VIPS, 0..HOSTS, role()).prop_map(|(vip, host, role)| Step::State(vip, host, role)),
+        4 => (0..HOSTS, prop::option::weighted(0.8, 0u8..6)).prop_map(|(host, hop)| Step::Hop(host, hop)),
+        3 => Just(Step::Sweep),
+        4 => (0..VIPS, 0u32..11, 0u32..4, any::<bool>(), any::<bool>())
+            .prop_map(|(vip, slot, set, previous, late)| Step::Flow { vip, slot, set, previous, late }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+pub(super) fn history() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..60)
+}
