@@ -5,7 +5,6 @@ use super::health_book::HealthBook;
 use crate::dataplane::{AdoptedVip, NOBODY, VipPlan, VipSettings};
 use navigator_core::{
     catalog::Catalog,
-    health::Health,
     model::{DEFAULT_WEIGHT, Instance, InstanceKey, Order, Vip},
     plan::members::{Candidate, Member, State, members},
 };
