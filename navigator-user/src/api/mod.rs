@@ -23,9 +23,10 @@ mod read;
 mod server;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
+pub(crate) use leases::{Grant, Granted};
 pub use problem::{Problem, ProblemBody};
 pub use read::SEQ_HEADER;
 pub use server::serve;

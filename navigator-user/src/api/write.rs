@@ -12,11 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use navigator_core::{
-    entry::{Rejection, parse_instance, parse_order, parse_vip},
+    entry::{Rejection, parse_endpoint, parse_instance, parse_order, parse_vip},
     model::{InstanceKey, ServiceName, Vip, keys},
 };
 use serde::Deserialize;
-use std::net::SocketAddr;
 
 /// The query of a registration.
 #[derive(Deserialize)]
@@ -118,10 +117,8 @@ fn service_name(name: String) -> Result<ServiceName, Problem> {
 fn instance_key(path: TwoPath) -> Result<InstanceKey, Problem> {
     let Path((service, text)) = path?;
     let service = service_name(service)?;
-    let address: SocketAddr = text.parse().map_err(|_| {
-        let detail = format!("{text:?} is no address: write 10.0.0.5:80 or [2001:db8::5]:80");
-        Problem::bad_request("bad_address", detail)
-    })?;
+    let address = parse_endpoint(&text)
+        .map_err(|flaw| Problem::bad_request(flaw.reason.name(), flaw.detail))?;
     Ok(InstanceKey { service, address })
 }
 

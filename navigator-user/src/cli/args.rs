@@ -1,8 +1,14 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use navigator_core::model::{DEFAULT_WEIGHT, MAX_WEIGHT, ServiceName};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use navigator_core::{
+    entry::{format_duration, parse_duration, parse_endpoint},
+    model::{DEFAULT_WEIGHT, MAX_WEIGHT, ServiceName},
+};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+/// Shortest and longest life of a registration without renewal.
+const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// An L4 load balancer: virtual addresses, forwarded to healthy instances of services by XDP.
 #[derive(Parser, Debug)]
@@ -129,7 +135,7 @@ pub struct InstanceArgs {
     /// Name of the service.
     pub name: ServiceName,
     /// Where the instance listens, for example 10.0.0.5:80 or [2001:db8::5]:80.
-    #[arg(value_name = "ADDR:PORT", value_parser = address)]
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_endpoint)]
     pub address: SocketAddr,
 }
 
@@ -216,7 +222,7 @@ pub struct VipArgs {
     #[arg(long)]
     pub service: ServiceName,
     /// How packets reach the backends: `l2` on the same LAN, `ipip` anywhere.
-    #[arg(long, value_parser = ["l2", "ipip"])]
+    #[arg(long, value_parser = ["l2", "ipip"], default_value = "l2")]
     pub mode: String,
     /// Slots of its table, a prime; fixed for its life.
     #[arg(long)]
@@ -276,20 +282,21 @@ pub struct DetachArgs {
 /// This host as a backend.
 #[derive(Subcommand, Debug)]
 pub enum BackendCommand {
-    /// Status.
+    /// Set this host up.
+    Up,
+    /// Undo that.
+    Down,
+    /// Show what is set up.
     Status,
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .map(Duration::from_secs)
-        .map_err(|e| format!("{e}"))
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "write an IP address and a port, such as 10.0.0.5:80 or [2001:db8::5]:80; host names are not taken".to_owned()
-    })
+    let ttl = parse_duration(text).map_err(|error| error.to_string())?;
+    if TTL.contains(&ttl) {
+        return Ok(ttl);
+    }
+    let (low, high) = (format_duration(*TTL.start()), format_duration(*TTL.end()));
+    Err(format!("use {low} to {high}"))
 }
 
 fn weight_order(text: &str) -> Result<WeightOrder, String> {

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -146,13 +146,23 @@ impl Client {
             .map(drop)
     }
 
-    /// Posts a document; returns the answer's body.
-    pub async fn post(&self, path: &str, body: Vec<u8>) -> ClientResult<Bytes> {
-        Ok(self.send(Method::POST, path, body.into()).await?.body)
+    /// Posts a document; returns the one that comes back.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> ClientResult<T> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error.to_string()))?;
+        let answer = self.send(Method::POST, path, body.into()).await?;
+        self.parse(&answer.body)
     }
 
-    /// Reads an answer's body.
-    pub(super) fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> ClientResult<T> {
+    /// Posts nothing.
+    pub async fn post_empty(&self, path: &str) -> ClientResult<()> {
+        self.send(Method::POST, path, Bytes::new()).await.map(drop)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> ClientResult<T> {
         serde_json::from_slice(body)
             .map_err(|error| self.broken(format!("its answer is not understood: {error}")))
     }

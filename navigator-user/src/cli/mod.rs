@@ -5,19 +5,26 @@
 
 pub mod args;
 pub mod client;
+mod discover;
 pub mod failure;
+mod lease_client;
 mod orders;
 mod output;
 pub mod readers;
+mod register;
 pub mod render;
+#[cfg(test)]
+mod tests;
 mod vip;
+
+pub use lease_client::SocketRegistry;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use client::Client;
 use failure::{Failure, Outcome};
 use readers::View;
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 /// Carries out the command that was typed.
 pub fn main() -> ExitCode {
@@ -39,10 +46,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    let client = Client::new(&cli.socket);
     match cli.command {
         Command::Completions { shell } => completions(shell),
-        command => block_on(talk(client, command)),
+        Command::Run(_) | Command::Config(_) | Command::Detach(_) | Command::Backend(_) => Err(
+            Failure::error("this build has no daemon and no backend set-up"),
+        ),
+        command => block_on(talk(&cli.socket, command)),
     }
 }
 
@@ -54,7 +63,8 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     runtime.block_on(command)
 }
 
-async fn talk(client: Client, command: Command) -> Outcome {
+async fn talk(socket: &Path, command: Command) -> Outcome {
+    let client = Client::new(socket);
     match command {
         Command::Status(args) => readers::show(&client, &View::Status, args).await,
         Command::Vips(args) => readers::show(&client, &View::Vips, args).await,
@@ -64,9 +74,20 @@ async fn talk(client: Client, command: Command) -> Outcome {
         Command::Services { name, reader } => {
             readers::show(&client, &View::Services(name), reader).await
         }
+        Command::Discover { name, reader, etcd } => {
+            discover::discover(client, &name, reader, &etcd).await
+        }
+        Command::Register(args) => register::register(socket, args).await,
+        Command::Deregister { instance, etcd } => {
+            register::deregister(&client, &instance.key(), &etcd).await
+        }
         Command::Instance(command) => orders::order(&client, command).await,
         Command::Vip(command) => vip::vip(&client, command).await,
-        _ => Ok(()),
+        Command::Run(_)
+        | Command::Config(_)
+        | Command::Detach(_)
+        | Command::Backend(_)
+        | Command::Completions { .. } => Ok(()),
     }
 }
 

@@ -69,7 +69,7 @@ async fn an_instance_that_is_wrong_is_refused_with_its_reason() -> Test {
             VALUE,
             "bad_address",
         ),
-        ("/v1/services/web/instances/10.0.0.5", VALUE, "bad_address"),
+        ("/v1/services/web/instances/10.0.0.5", VALUE, "bad_port"),
         (
             "/v1/services/web/instances/10.0.0.5:80?lease=x",
             VALUE,

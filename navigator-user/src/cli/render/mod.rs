@@ -9,6 +9,7 @@ mod tests;
 mod vips;
 
 pub use backends::backends;
+pub(super) use services::labels;
 pub use services::services;
 pub use status::status;
 pub use vips::vips;
