@@ -12,3 +12,4 @@ pub mod entry;
 pub mod health;
 pub mod model;
 pub mod plan;
+mod prime;

@@ -1,1 +1,0 @@
-//! One registry entry: parsed, validated, or refused with a named reason.

@@ -1,1 +1,0 @@
-//! Weighted Maglev: slot tables.
