@@ -9,6 +9,7 @@ pub mod backend_host;
 pub mod cli;
 pub mod config;
 
+pub mod daemon;
 pub mod dataplane;
 pub mod logging;
 pub mod netlink;

@@ -88,7 +88,7 @@ pub enum Command {
     Detach(DetachArgs),
     /// Make this host a good backend for direct server return.
     #[command(subcommand)]
-    Backend(BackendCommand),
+    Backend(super::backend::BackendCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -277,17 +277,6 @@ pub struct DetachArgs {
     /// The directory of the pins.
     #[arg(long, value_name = "DIR")]
     pub pins: Option<PathBuf>,
-}
-
-/// This host as a backend.
-#[derive(Subcommand, Debug)]
-pub enum BackendCommand {
-    /// Set this host up.
-    Up,
-    /// Undo that.
-    Down,
-    /// Show what is set up.
-    Status,
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {

@@ -21,7 +21,11 @@ mod vip;
 
 pub use lease_client::SocketRegistry;
 
-use args::{Cli, Command};
+use crate::{
+    config::{Config, DEFAULT_PINS},
+    daemon, logging,
+};
+use args::{Cli, Command, ConfigCommand, DetachArgs, RunArgs};
 use clap::{CommandFactory, Parser};
 use client::Client;
 use failure::{Failure, Outcome};
@@ -39,7 +43,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("navigator: {failure}");
             failure.exit.into()
@@ -47,17 +51,44 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Outcome {
+fn run(cli: Cli) -> Outcome<ExitCode> {
     match cli.command {
-        Command::Completions { shell } => completions(shell),
-        Command::Run(_) | Command::Config(_) | Command::Detach(_) | Command::Backend(_) => Err(
-            Failure::error("this build has no daemon and no backend set-up"),
-        ),
-        command => block_on(talk(&cli.socket, command)),
+        Command::Completions { shell } => completions(shell).map(|()| ExitCode::SUCCESS),
+        Command::Config(ConfigCommand::Check { file }) => Ok(config::check(&file)),
+        Command::Run(args) => run_daemon(&args).map(|()| ExitCode::SUCCESS),
+        Command::Detach(args) => block_on(detach(args)).map(|()| ExitCode::SUCCESS),
+        Command::Backend(command) => block_on(async {
+            backend::run(command).await.map_err(|error| Failure::error(format!("{error:#}")))
+        }),
+        command => block_on(talk(&cli.socket, command)).map(|()| ExitCode::SUCCESS),
     }
 }
 
-fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+fn run_daemon(args: &RunArgs) -> Outcome {
+    logging::init(None).map_err(|error| Failure::new(failure::Exit::Usage, error.to_string()))?;
+    let config = load(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::error(format!("cannot start: {error}")))?;
+    runtime.block_on(daemon::run(config)).map_err(|error| Failure::error(format!("{error:#}")))
+}
+
+async fn detach(args: DetachArgs) -> Outcome {
+    let pins = match (args.pins, args.config) {
+        (Some(pins), _) => pins,
+        (None, Some(file)) => load(&file)?.pins,
+        (None, None) => DEFAULT_PINS.into(),
+    };
+    let removed = daemon::detach(&pins).await.map_err(|error| Failure::error(format!("{error:#}")))?;
+    output::print(&removed).map(drop)
+}
+
+fn load(file: &Path) -> Outcome<Config> {
+    Config::load(file).map_err(|error| Failure::error(error.to_string()))
+}
+
+fn block_on<T>(command: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

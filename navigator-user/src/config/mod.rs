@@ -17,6 +17,7 @@ mod tests;
 
 pub use problem::{ConfigError, Problem};
 
+use crate::dataplane::{kernel::Attach, store::Sizes};
 use navigator_core::{entry::Cidr, health};
 use reader::{Reader, Section};
 use std::{
@@ -28,6 +29,8 @@ use toml::de::DeTable;
 
 /// Where the configuration is looked for.
 pub const DEFAULT_PATH: &str = "/etc/navigator/navigator.toml";
+/// Where maps and links are pinned unless told otherwise.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/navigator";
 
 /// Bytes of a configuration file that are read at most.
 const SIZE_LIMIT: u64 = 4 << 20;
@@ -56,7 +59,7 @@ pub struct Config {
     /// What a check that does not say otherwise uses.
     pub health: health::Settings,
     /// Sizes of the tables.
-    pub limits: Limits,
+    pub limits: Sizes,
     /// What looks wrong and is allowed.
     pub warnings: Vec<Problem>,
     vips: Vec<(String, Vec<u8>)>,
@@ -70,17 +73,6 @@ pub enum Announce {
     None,
     /// This host: the VIPs are held on the first interface.
     Address,
-}
-
-/// How the program is attached to an interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attach {
-    /// In the driver, else in the network stack, with a warning.
-    Auto,
-    /// In the driver, or not at all.
-    Native,
-    /// In the network stack.
-    Generic,
 }
 
 /// Where services and VIPs come from, besides the configuration file.
@@ -103,17 +95,6 @@ impl RegistryConfig {
             Self::Etcd { .. } => "etcd",
         }
     }
-}
-
-/// Sizes of the tables, in entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Slots of all VIPs together.
-    pub slots: u32,
-    /// Backends of all VIPs together, with those that are being drained.
-    pub backends: u32,
-    /// Sets of the flow cache, four flows each; a power of two.
-    pub flow_sets: u32,
 }
 
 impl Config {

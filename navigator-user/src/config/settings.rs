@@ -1,7 +1,7 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, Limits, RegistryConfig, blocks,
+    Announce, Attach, Config, RegistryConfig, Sizes, blocks,
     reader::Section,
     values::{choice, cidr, duration, endpoint, interface, number, path},
 };
@@ -56,7 +56,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         announce: announce.unwrap_or(Announce::None),
         attach: attach.unwrap_or(Attach::Auto),
         socket: socket.unwrap_or_else(|| PathBuf::from("/run/navigator/navigator.sock")),
-        pins: pins.unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/navigator")),
+        pins: pins.unwrap_or_else(|| PathBuf::from(super::DEFAULT_PINS)),
         state: state.unwrap_or_else(|| PathBuf::from("/var/lib/navigator")),
         backend_cidrs,
         registry,
@@ -166,8 +166,8 @@ const SLOTS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 27;
 const BACKENDS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
 const FLOW_SETS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 24;
 
-fn limits(root: &mut Section<'_, '_>) -> Limits {
-    let mut limits = Limits {
+fn limits(root: &mut Section<'_, '_>) -> Sizes {
+    let mut limits = Sizes {
         slots: default_entries::SLOTS,
         backends: default_entries::BACKENDS,
         flow_sets: default_entries::FLOW_SETS,

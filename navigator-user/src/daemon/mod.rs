@@ -6,10 +6,10 @@ mod identity;
 use crate::{
     announce::address::AddressHolder,
     api::{self, ApiState},
-    config::{Announce, Attach, Config, RegistryConfig},
+    config::{Announce, Config, RegistryConfig},
     dataplane::{
         Dataplane,
-        kernel::{self, KernelDataplane},
+        kernel::{Detacher, InterfaceSettings, KernelDataplane, KernelSettings},
         neighbours::{Resolver, release_neighbours},
     },
     netlink::Netlink,
@@ -79,29 +79,25 @@ async fn work(
     snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let settings = |identity: &identity::Identity| kernel::KernelSettings {
+    let settings = |identity: &identity::Identity| KernelSettings {
         pins: Some(config.pins.clone()),
         interfaces: config
             .interfaces
             .iter()
-            .map(|name| kernel::InterfaceSettings { name: name.clone(), attach: attach_mode(config.attach) })
+            .map(|name| InterfaceSettings { name: name.clone(), attach: config.attach })
             .collect(),
         hash_key: identity.hash_key,
         plan_seed: identity.plan_seed,
-        sizes: kernel::Sizes {
-            slots: config.limits.slots,
-            backends: config.limits.backends,
-            flow_sets: config.limits.flow_sets,
-        },
+        sizes: config.limits,
     };
-    let pinned = KernelDataplane::pinned_identity(&config.pins)?;
+    let pinned = KernelDataplane::pinned_identity(&config.pins);
     let identity = identity::find(pinned, &*registry).await?;
     let dataplane = KernelDataplane::open(settings(&identity))?;
     let facts = DaemonFacts {
         interfaces: dataplane
             .interfaces()
             .into_iter()
-            .map(|(name, attach)| InterfaceView { name, attach: attach.to_string() })
+            .map(|(name, attach)| InterfaceView { name, attach: attach.name().to_owned() })
             .collect(),
         registry: registry.describe(),
     };
@@ -133,21 +129,26 @@ async fn work(
 }
 
 /// Takes everything that Navigator put into the kernel out again: held addresses first, or
-/// the kernel would answer for addresses that nobody serves.
+/// the kernel would answer their clients with resets. Returns what was done, for people.
 ///
 /// # Errors
 /// If a daemon runs on these pins, or the kernel refuses.
-pub async fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>> {
-    let lock = kernel::lock(pins)?;
-    let mut removed = Vec::new();
-    for interface in interfaces {
-        let mut holder = AddressHolder::new(interface).await?;
-        removed.extend(holder.held().iter().map(|address| format!("address {address} on {interface}")));
+pub async fn detach(pins: &Path) -> Result<String> {
+    let Some(detacher) = Detacher::lock(pins)? else {
+        return Ok(format!("nothing is pinned in {}: nothing to detach\n", pins.display()));
+    };
+    let mut report = String::new();
+    for interface in detacher.interfaces()? {
+        // An interface that is gone took its addresses with it.
+        let Ok(mut holder) = AddressHolder::new(&interface).await else { continue };
+        for address in holder.held() {
+            report += &format!("released {address} on {interface}\n");
+        }
         holder.release_all().await?;
     }
-    removed.extend(kernel::detach(pins, lock)?);
+    report += &format!("{}\n", detacher.remove()?);
     release_neighbours().await?;
-    Ok(removed)
+    Ok(report)
 }
 
 fn open_registry(config: &Config) -> Result<Arc<dyn Registry>> {
@@ -156,7 +157,7 @@ fn open_registry(config: &Config) -> Result<Arc<dyn Registry>> {
             Arc::new(EmbeddedRegistry::open(&config.state.join("registry.redb"))?)
         }
         RegistryConfig::Etcd { endpoints } => {
-            Arc::new(EtcdRegistry::new(EtcdSettings::new(endpoints.clone())))
+            Arc::new(EtcdRegistry::new(EtcdSettings { endpoints: endpoints.clone(), ..EtcdSettings::default() }))
         }
     })
 }
@@ -175,14 +176,6 @@ async fn announcer(config: &Config) -> Result<Option<Box<dyn Announcer>>> {
         Announce::None => None,
         Announce::Address => Some(Box::new(AddressAnnouncer::new(AddressHolder::new(first).await?))),
     })
-}
-
-fn attach_mode(attach: Attach) -> kernel::AttachChoice {
-    match attach {
-        Attach::Auto => kernel::AttachChoice::Auto,
-        Attach::Native => kernel::AttachChoice::Native,
-        Attach::Generic => kernel::AttachChoice::Generic,
-    }
 }
 
 /// What readers see before the loop runs.

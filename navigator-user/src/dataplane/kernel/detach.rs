@@ -43,13 +43,29 @@ impl fmt::Display for Detached {
     }
 }
 
-/// Detaches the program from every interface and removes the maps, of whatever
-/// version. Refused while a daemon uses the pins.
-pub fn detach(pins: &Path) -> Result<Detached, OpenError> {
-    match PinDir::lock(pins)? {
-        Some(dir) => remove_all(&dir),
-        None => Ok(Detached::default()),
+/// Pins that no daemon uses, and none can begin to use while this lives.
+pub struct Detacher(PinDir);
+
+impl Detacher {
+    /// Locks the pins; `None` if there are none. Refused while a daemon uses them.
+    pub fn lock(pins: &Path) -> Result<Option<Self>, OpenError> {
+        Ok(PinDir::lock(pins)?.map(Self))
     }
+
+    /// Interfaces that a pinned link is on.
+    pub fn interfaces(&self) -> Result<Vec<String>, OpenError> {
+        Ok(self.0.names()?.iter().filter_map(|name| link_interface(name)).collect())
+    }
+
+    /// Detaches the program from every interface and removes the maps, of whatever version.
+    pub fn remove(self) -> Result<Detached, OpenError> {
+        remove_all(&self.0)
+    }
+}
+
+/// [`Detacher::remove`] for all that is pinned in a directory.
+pub fn detach(pins: &Path) -> Result<Detached, OpenError> {
+    Detacher::lock(pins)?.map_or_else(|| Ok(Detached::default()), Detacher::remove)
 }
 
 /// Removes everything from a directory that is ours.

@@ -16,7 +16,7 @@ mod store;
 mod sys;
 
 pub use attach::{Attach, InterfaceSettings};
-pub use detach::{Detached, detach};
+pub use detach::{Detached, Detacher, detach};
 pub use error::OpenError;
 pub use interface::AttachMode;
 pub use load::LoadedProgram;

@@ -13,7 +13,8 @@ use navigator_core::{
 };
 use navigator_user::dataplane::{
     Dataplane, NextHop, VipPlan, VipSettings,
-    kernel::{KernelDataplane, KernelSettings, LoadedProgram, Sizes},
+    kernel::{KernelDataplane, KernelSettings, LoadedProgram},
+    store::Sizes,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -50,7 +50,7 @@ fn row(figure: &Figure) -> Row<'_> {
 
 fn times(figures: &[Figure]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     let flows = FLOWS.iter().map(|flows| format!("{flows} flows"));
     table.set_header(std::iter::once("case".to_owned()).chain(flows));
     for case in figures.chunks(FLOWS.len()) {
@@ -66,7 +66,7 @@ fn ratios(figures: &[Figure]) -> Table {
         figures.iter().find(|f| f.case == case && f.flows == flows).map_or(f64::NAN, |f| f.min)
     };
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["ratio", "flows", "measured", "at most"]);
     for promise in PROMISES {
         let ratio = min(promise.of) / min(promise.to);
