@@ -4,8 +4,11 @@
 //! they carry raw entries, and the catalog in `navigator-core` makes sense
 //! of them. An error is an error here, never an empty registry.
 
+mod backoff;
 pub mod embedded;
 pub mod etcd;
+
+pub(crate) use backoff::Backoff;
 
 use futures::future::BoxFuture;
 use std::time::Duration;
