@@ -1,2 +1,7 @@
-//! The navigator command.
-fn main() {}
+//! The `navigator` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    navigator_user::cli::main()
+}

@@ -1,1 +1,93 @@
-//! The commands.
+//! The commands of `navigator`.
+//!
+//! Data goes to standard output, everything else to standard error; a failure
+//! is one line and an exit code ([`failure::Exit`]).
+
+pub mod args;
+pub mod client;
+mod discover;
+pub mod failure;
+mod lease_client;
+mod orders;
+mod output;
+pub mod readers;
+mod register;
+pub mod render;
+#[cfg(test)]
+mod tests;
+mod vip;
+
+pub use lease_client::SocketRegistry;
+
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use client::Client;
+use failure::{Failure, Outcome};
+use readers::View;
+use std::{path::Path, process::ExitCode};
+use tokio::runtime::Builder;
+
+/// Carries out the command that was typed.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody can be told that the message could not be written.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match run(cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            eprintln!("navigator: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome<ExitCode> {
+    let mut builder = match cli.command {
+        Command::Run(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::error(format!("cannot start: {error}")))?;
+    runtime.block_on(carry_out(&cli.socket, cli.command))
+}
+
+async fn carry_out(socket: &Path, command: Command) -> Outcome<ExitCode> {
+    let client = Client::new(socket);
+    match command {
+        Command::Run(_) | Command::Config(_) | Command::Detach(_) | Command::Backend(_) => {
+            Err(Failure::error("this build has no daemon"))
+        }
+        Command::Status(args) => readers::show(&client, &View::Status, args).await,
+        Command::Vips(args) => readers::show(&client, &View::Vips, args).await,
+        Command::Backends { vip, reader } => {
+            readers::show(&client, &View::Backends(vip), reader).await
+        }
+        Command::Services { name, reader } => {
+            readers::show(&client, &View::Services(name), reader).await
+        }
+        Command::Discover { name, reader, etcd } => {
+            discover::discover(client, &name, reader, &etcd).await
+        }
+        Command::Register(args) => register::register(socket, args).await,
+        Command::Deregister { instance, etcd } => {
+            register::deregister(&client, &instance.key(), &etcd).await
+        }
+        Command::Instance(command) => orders::order(&client, command).await,
+        Command::Vip(command) => vip::vip(&client, command).await,
+        Command::Completions { shell } => completions(shell),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "navigator", &mut script);
+    output::print(&String::from_utf8_lossy(&script)).map(drop)
+}

@@ -1,0 +1,310 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use navigator_core::{
+    entry::{format_duration, parse_duration, parse_endpoint},
+    model::{DEFAULT_WEIGHT, MAX_WEIGHT, ServiceName},
+};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+/// Shortest and longest life of a registration without renewal.
+const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+
+/// An L4 load balancer: virtual addresses, forwarded to healthy instances of services by XDP.
+#[derive(Parser, Debug)]
+#[command(name = "navigator", version, max_term_width = 100)]
+pub struct Cli {
+    /// The daemon's socket.
+    #[arg(
+        long,
+        global = true,
+        env = "NAVIGATOR_SOCKET",
+        value_name = "PATH",
+        default_value = crate::api::DEFAULT_SOCKET
+    )]
+    pub socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the daemon.
+    Run(RunArgs),
+    /// Look at a configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show the daemon, its registry, VIPs, dropped packets and problems.
+    Status(ReaderArgs),
+    /// Show the VIPs.
+    Vips(ReaderArgs),
+    /// Show the backends of one VIP or of all.
+    Backends {
+        /// Name of a VIP.
+        vip: Option<String>,
+        /// How to print.
+        #[command(flatten)]
+        reader: ReaderArgs,
+    },
+    /// Show the instances of one service or of all.
+    Services {
+        /// Name of a service.
+        name: Option<ServiceName>,
+        /// How to print.
+        #[command(flatten)]
+        reader: ReaderArgs,
+    },
+    /// List the instances of a service that take new clients: address, weight, labels.
+    Discover {
+        /// Name of the service.
+        name: ServiceName,
+        /// How to print.
+        #[command(flatten)]
+        reader: ReaderArgs,
+        /// Where the registry is.
+        #[command(flatten)]
+        etcd: EtcdArgs,
+    },
+    /// Keep an instance registered until this command is ended (SIGTERM, SIGINT).
+    Register(RegisterArgs),
+    /// Take an instance out of the registry.
+    Deregister {
+        /// Which instance.
+        #[command(flatten)]
+        instance: InstanceArgs,
+        /// Where the registry is.
+        #[command(flatten)]
+        etcd: EtcdArgs,
+    },
+    /// Give orders for an instance, whatever it registered.
+    #[command(subcommand)]
+    Instance(InstanceCommand),
+    /// Set or remove a VIP.
+    #[command(subcommand)]
+    Vip(VipCommand),
+    /// Stop forwarding: take the program and all its state out of the kernel.
+    Detach(DetachArgs),
+    /// Make this host a good backend for direct server return.
+    #[command(subcommand)]
+    Backend(BackendCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How readers print.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReaderArgs {
+    /// Format of the output.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Show it again whenever it changed, until interrupted.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Format of the output.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs; with --watch, one document a line.
+    Json,
+}
+
+/// Where the registry is, for commands that can do without the daemon.
+#[derive(Args, Clone, Debug)]
+pub struct EtcdArgs {
+    /// Speak to etcd at these endpoints instead of to the daemon.
+    #[arg(
+        long,
+        env = "NAVIGATOR_ETCD",
+        value_name = "ENDPOINT",
+        value_delimiter = ','
+    )]
+    pub etcd: Vec<String>,
+}
+
+/// An instance of a service.
+#[derive(Args, Clone, Debug)]
+pub struct InstanceArgs {
+    /// Name of the service.
+    pub name: ServiceName,
+    /// Where the instance listens, for example 10.0.0.5:80 or [2001:db8::5]:80.
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_endpoint)]
+    pub address: SocketAddr,
+}
+
+/// What to register.
+#[derive(Args, Debug)]
+pub struct RegisterArgs {
+    /// Which instance.
+    #[command(flatten)]
+    pub instance: InstanceArgs,
+    /// Check it by an HTTP GET of this path, for example /health.
+    #[arg(long, value_name = "PATH", group = "check")]
+    pub check_http: Option<String>,
+    /// Check that it accepts TCP connections (the default).
+    #[arg(long, group = "check")]
+    pub check_tcp: bool,
+    /// Do not check it: it is healthy for as long as it is registered.
+    #[arg(long, group = "check")]
+    pub no_check: bool,
+    /// Its share of new flows relative to the other instances; 0 drains it.
+    #[arg(long, default_value_t = DEFAULT_WEIGHT, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_WEIGHT)))]
+    pub weight: u16,
+    /// Time after which it is gone when this command dies without a word.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
+    pub ttl: Duration,
+    /// Where the registry is.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}
+
+/// Orders for an instance.
+#[derive(Subcommand, Debug)]
+pub enum InstanceCommand {
+    /// Give it no new flows; it keeps those that it has for the VIP's drain time.
+    Drain(InstanceArgs),
+    /// End its drain.
+    Enable(InstanceArgs),
+    /// Give it another weight than it registered.
+    Weight {
+        /// Which instance.
+        #[command(flatten)]
+        instance: InstanceArgs,
+        /// 0 to 1000, or `default` for its own.
+        #[arg(value_parser = weight_order)]
+        weight: WeightOrder,
+    },
+}
+
+/// A weight that is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WeightOrder {
+    /// The one that the instance registered.
+    Default,
+    /// This one.
+    Fixed(u16),
+}
+
+/// VIPs in the registry.
+#[derive(Subcommand, Debug)]
+pub enum VipCommand {
+    /// Add a VIP, or change it.
+    Set(Box<VipArgs>),
+    /// Remove a VIP: its packets are no longer forwarded.
+    Remove {
+        /// Its name.
+        name: ServiceName,
+    },
+}
+
+/// A VIP.
+#[derive(Args, Debug)]
+pub struct VipArgs {
+    /// Its name.
+    pub name: ServiceName,
+    /// Virtual address.
+    #[arg(long)]
+    pub address: std::net::IpAddr,
+    /// Port.
+    #[arg(long)]
+    pub port: u16,
+    /// Transport protocol.
+    #[arg(long, value_parser = ["tcp", "udp"], default_value = "tcp")]
+    pub protocol: String,
+    /// The service whose instances serve it.
+    #[arg(long)]
+    pub service: ServiceName,
+    /// How packets reach the backends: `l2` on the same LAN, `ipip` anywhere.
+    #[arg(long, value_parser = ["l2", "ipip"], default_value = "l2")]
+    pub mode: String,
+    /// Slots of its table, a prime; fixed for its life.
+    #[arg(long)]
+    pub slots: Option<u32>,
+    /// UDP flows across table changes.
+    #[arg(long, value_parser = ["rehash", "sticky"])]
+    pub udp: Option<String>,
+    /// Packets for other ports of its address.
+    #[arg(long, value_parser = ["drop", "pass"])]
+    pub unserved: Option<String>,
+    /// Connections of a backend that died.
+    #[arg(long, value_parser = ["keep", "reset"])]
+    pub on_down: Option<String>,
+    /// New flows while no backend is healthy.
+    #[arg(long, value_parser = ["drop", "open"])]
+    pub on_empty: Option<String>,
+    /// How long a drained backend keeps its flows, for example 5m.
+    #[arg(long, value_name = "DURATION")]
+    pub drain: Option<String>,
+}
+
+/// How to run the daemon.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The configuration file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/navigator/navigator.toml"
+    )]
+    pub config: PathBuf,
+}
+
+/// Configuration files.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Say what is wrong with a file, and where.
+    Check {
+        /// The file.
+        #[arg(default_value = "/etc/navigator/navigator.toml")]
+        file: PathBuf,
+    },
+}
+
+/// What to detach.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct DetachArgs {
+    /// The configuration file of the daemon whose state it is.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory of the pins.
+    #[arg(long, value_name = "DIR")]
+    pub pins: Option<PathBuf>,
+}
+
+/// This host as a backend.
+#[derive(Subcommand, Debug)]
+pub enum BackendCommand {
+    /// Set this host up.
+    Up,
+    /// Undo that.
+    Down,
+    /// Show what is set up.
+    Status,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text).map_err(|error| error.to_string())?;
+    if TTL.contains(&ttl) {
+        return Ok(ttl);
+    }
+    let (low, high) = (format_duration(*TTL.start()), format_duration(*TTL.end()));
+    Err(format!("use {low} to {high}"))
+}
+
+fn weight_order(text: &str) -> Result<WeightOrder, String> {
+    if text == "default" {
+        return Ok(WeightOrder::Default);
+    }
+    match text.parse() {
+        Ok(weight) if weight <= MAX_WEIGHT => Ok(WeightOrder::Fixed(weight)),
+        _ => Err(format!("use 0 to {MAX_WEIGHT}, or `default`")),
+    }
+}
