@@ -134,8 +134,8 @@ pub struct EtcdArgs {
 pub struct InstanceArgs {
     /// Name of the service.
     pub name: ServiceName,
-    /// Where the instance listens, for example 10.0.0.5:80 or [2001:db8::5]:80.
-    #[arg(value_name = "ADDR:PORT", value_parser = parse_endpoint)]
+    /// Where the instance listens.
+    #[arg(help = "Where the instance listens, for example 10.0.0.5:80 or [2001:db8::5]:80", value_name = "ADDR:PORT", value_parser = parse_endpoint)]
     pub address: SocketAddr,
 }
 
