@@ -16,5 +16,8 @@ fn main() {
             object.display()
         );
     }
-    println!("cargo::rustc-env=NAVIGATOR_BENCH_OBJECT={}", object.display());
+    println!(
+        "cargo::rustc-env=NAVIGATOR_BENCH_OBJECT={}",
+        object.display()
+    );
 }

@@ -134,8 +134,8 @@ pub struct EtcdArgs {
 pub struct InstanceArgs {
     /// Name of the service.
     pub name: ServiceName,
-    /// Where the instance listens, for example 10.0.0.5:80 or [2001:db8::5]:80.
-    #[arg(value_name = "ADDR:PORT", value_parser = parse_endpoint)]
+    /// Where the instance listens.
+    #[arg(help = "Where the instance listens, for example 10.0.0.5:80 or [2001:db8::5]:80", value_name = "ADDR:PORT", value_parser = parse_endpoint)]
     pub address: SocketAddr,
 }
 
@@ -196,7 +196,7 @@ pub enum WeightOrder {
 #[derive(Subcommand, Debug)]
 pub enum VipCommand {
     /// Add a VIP, or change it.
-    Set(VipArgs),
+    Set(Box<VipArgs>),
     /// Remove a VIP: its packets are no longer forwarded.
     Remove {
         /// Its name.

@@ -249,3 +249,38 @@ struct Answer {
     seq: u64,
     body: Bytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::failure::Exit;
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_is_said_to_be_so() {
+        let client = Client::new(Path::new("/run/navigator/navigator.sock"));
+        let refused = io::Error::from_raw_os_error(Errno::EACCES as i32);
+        let failure = Failure::from(client.connect_error(&refused));
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert_eq!(
+            failure.message,
+            "not allowed to open /run/navigator/navigator.sock: run this as root, or as a member of the group that owns the socket"
+        );
+    }
+
+    #[test]
+    fn refusals_have_exit_codes() {
+        let exit = |status| {
+            Failure::from(ClientError::Refused(ProblemBody {
+                kind: "about:blank".to_owned(),
+                title: String::new(),
+                status,
+                detail: "why".to_owned(),
+                reason: String::new(),
+            }))
+            .exit
+        };
+        assert_eq!(exit(404), Exit::NotFound);
+        assert_eq!(exit(503), Exit::Unreachable);
+        assert_eq!(exit(409), Exit::Error);
+    }
+}

@@ -54,5 +54,11 @@ impl Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::error(format!("{error:#}"))
+    }
+}
+
 /// Result of a command.
 pub type Outcome<T = ()> = Result<T, Failure>;

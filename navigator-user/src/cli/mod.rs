@@ -28,9 +28,10 @@ use crate::{
 use args::{Cli, Command, ConfigCommand, DetachArgs, RunArgs};
 use clap::{CommandFactory, Parser};
 use client::Client;
-use failure::{Failure, Outcome};
+use failure::{Exit, Failure, Outcome};
 use readers::View;
 use std::{path::Path, process::ExitCode};
+use tokio::runtime::Builder;
 
 /// Carries out the command that was typed.
 pub fn main() -> ExitCode {
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run(cli) {
-        Ok(code) => code,
+        Ok(exit) => exit,
         Err(failure) => {
             eprintln!("navigator: {failure}");
             failure.exit.into()
@@ -52,53 +53,24 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome<ExitCode> {
-    match cli.command {
-        Command::Completions { shell } => completions(shell).map(|()| ExitCode::SUCCESS),
-        Command::Config(ConfigCommand::Check { file }) => Ok(config::check(&file)),
-        Command::Run(args) => run_daemon(&args).map(|()| ExitCode::SUCCESS),
-        Command::Detach(args) => block_on(detach(args)).map(|()| ExitCode::SUCCESS),
-        Command::Backend(command) => block_on(async {
-            backend::run(command).await.map_err(|error| Failure::error(format!("{error:#}")))
-        }),
-        command => block_on(talk(&cli.socket, command)).map(|()| ExitCode::SUCCESS),
-    }
-}
-
-fn run_daemon(args: &RunArgs) -> Outcome {
-    logging::init(None).map_err(|error| Failure::new(failure::Exit::Usage, error.to_string()))?;
-    let config = load(&args.config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::error(format!("cannot start: {error}")))?;
-    runtime.block_on(daemon::run(config)).map_err(|error| Failure::error(format!("{error:#}")))
-}
-
-async fn detach(args: DetachArgs) -> Outcome {
-    let pins = match (args.pins, args.config) {
-        (Some(pins), _) => pins,
-        (None, Some(file)) => load(&file)?.pins,
-        (None, None) => DEFAULT_PINS.into(),
+    let mut builder = match cli.command {
+        Command::Run(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
     };
-    let removed = daemon::detach(&pins).await.map_err(|error| Failure::error(format!("{error:#}")))?;
-    output::print(&removed).map(drop)
-}
-
-fn load(file: &Path) -> Outcome<Config> {
-    Config::load(file).map_err(|error| Failure::error(error.to_string()))
-}
-
-fn block_on<T>(command: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Failure::error(format!("cannot start: {error}")))?;
-    runtime.block_on(command)
+    runtime.block_on(carry_out(&cli.socket, cli.command))
 }
 
-async fn talk(socket: &Path, command: Command) -> Outcome {
+async fn carry_out(socket: &Path, command: Command) -> Outcome<ExitCode> {
     let client = Client::new(socket);
     match command {
+        Command::Run(args) => run_daemon(&args).await,
+        Command::Config(ConfigCommand::Check { file }) => return Ok(config::check(&file)),
+        Command::Detach(args) => detach(args).await,
+        Command::Backend(command) => return Ok(backend::run(command).await?),
         Command::Status(args) => readers::show(&client, &View::Status, args).await,
         Command::Vips(args) => readers::show(&client, &View::Vips, args).await,
         Command::Backends { vip, reader } => {
@@ -116,12 +88,27 @@ async fn talk(socket: &Path, command: Command) -> Outcome {
         }
         Command::Instance(command) => orders::order(&client, command).await,
         Command::Vip(command) => vip::vip(&client, command).await,
-        Command::Run(_)
-        | Command::Config(_)
-        | Command::Detach(_)
-        | Command::Backend(_)
-        | Command::Completions { .. } => Ok(()),
+        Command::Completions { shell } => completions(shell),
     }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+async fn run_daemon(args: &RunArgs) -> Outcome {
+    logging::init(None).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    Ok(daemon::run(load(&args.config)?).await?)
+}
+
+async fn detach(args: DetachArgs) -> Outcome {
+    let pins = match (args.pins, args.config) {
+        (Some(pins), _) => pins,
+        (None, Some(file)) => load(&file)?.pins,
+        (None, None) => DEFAULT_PINS.into(),
+    };
+    output::print(&daemon::detach(&pins).await?).map(drop)
+}
+
+fn load(file: &Path) -> Outcome<Config> {
+    Config::load(file).map_err(|error| Failure::error(error.to_string()))
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {

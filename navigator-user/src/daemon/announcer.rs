@@ -15,14 +15,21 @@ pub(super) struct AddressAnnouncer {
 
 impl AddressAnnouncer {
     pub(super) fn new(holder: AddressHolder) -> Self {
-        Self { holder, foreign: BTreeSet::new() }
+        Self {
+            holder,
+            foreign: BTreeSet::new(),
+        }
     }
 }
 
 impl Announcer for AddressAnnouncer {
     fn announce(&mut self, address: IpAddr) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
-            let outcome = self.holder.hold(address).await.map_err(|error| error.to_string())?;
+            let outcome = self
+                .holder
+                .hold(address)
+                .await
+                .map_err(|error| error.to_string())?;
             if outcome == Hold::Foreign {
                 self.foreign.insert(address);
             }
@@ -35,7 +42,10 @@ impl Announcer for AddressAnnouncer {
             if self.foreign.remove(&address) {
                 return Ok(());
             }
-            self.holder.release(address).await.map_err(|error| error.to_string())
+            self.holder
+                .release(address)
+                .await
+                .map_err(|error| error.to_string())
         })
     }
 

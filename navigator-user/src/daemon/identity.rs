@@ -29,13 +29,22 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The pinned identity, else that of the registry, made if there is none. Waits for the
 /// registry as long as it takes: without a key there is nothing to forward by.
-pub(super) async fn find(pinned: Option<(HashKey, u64)>, registry: &dyn Registry) -> Result<Identity> {
+pub(super) async fn find(
+    pinned: Option<(HashKey, u64)>,
+    registry: &dyn Registry,
+) -> Result<Identity> {
     if let Some((hash_key, plan_seed)) = pinned {
-        return Ok(Identity { hash_key, plan_seed });
+        return Ok(Identity {
+            hash_key,
+            plan_seed,
+        });
     }
     let mut warned = false;
     loop {
-        match registry.put_if_absent(keys::CLUSTER, Identity::random().to_json()?).await {
+        match registry
+            .put_if_absent(keys::CLUSTER, Identity::random().to_json()?)
+            .await
+        {
             Ok(value) => return Identity::from_json(&value),
             Err(RegistryError::Unreachable { endpoint, why }) => {
                 if !std::mem::replace(&mut warned, true) {
@@ -53,7 +62,10 @@ pub(super) async fn find(pinned: Option<(HashKey, u64)>, registry: &dyn Registry
 
 impl Identity {
     fn random() -> Self {
-        Self { hash_key: HashKey::from_words(rand::random()), plan_seed: rand::random() }
+        Self {
+            hash_key: HashKey::from_words(rand::random()),
+            plan_seed: rand::random(),
+        }
     }
 
     fn to_json(self) -> Result<Vec<u8>> {
@@ -72,7 +84,10 @@ impl Identity {
                 *word = u64::from_str_radix(text, 16).ok()?;
             }
             let plan_seed = u64::from_str_radix(&stored.plan_seed, 16).ok()?;
-            Some(Self { hash_key: HashKey::from_words(words), plan_seed })
+            Some(Self {
+                hash_key: HashKey::from_words(words),
+                plan_seed,
+            })
         };
         let Some(identity) = parsed() else {
             // The value is a secret: it is not shown.
@@ -99,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_damaged_identity_is_refused_without_showing_it() {
-        let error = Identity::from_json(br#"{"hash_key":["secret"]}"#).map_err(|error| error.to_string());
+        let error =
+            Identity::from_json(br#"{"hash_key":["secret"]}"#).map_err(|error| error.to_string());
         assert!(error.is_err_and(|text| text.contains(keys::CLUSTER) && !text.contains("secret")));
     }
 }

@@ -84,7 +84,10 @@ async fn work(
         interfaces: config
             .interfaces
             .iter()
-            .map(|name| InterfaceSettings { name: name.clone(), attach: config.attach })
+            .map(|name| InterfaceSettings {
+                name: name.clone(),
+                attach: config.attach,
+            })
             .collect(),
         hash_key: identity.hash_key,
         plan_seed: identity.plan_seed,
@@ -97,13 +100,19 @@ async fn work(
         interfaces: dataplane
             .interfaces()
             .into_iter()
-            .map(|(name, attach)| InterfaceView { name, attach: attach.name().to_owned() })
+            .map(|(name, attach)| InterfaceView {
+                name,
+                attach: attach.name().to_owned(),
+            })
             .collect(),
         registry: registry.describe(),
     };
     let adopted = dataplane.adopted();
     if !adopted.is_empty() {
-        tracing::info!(vips = adopted.len(), "took over the pinned state of an earlier daemon");
+        tracing::info!(
+            vips = adopted.len(),
+            "took over the pinned state of an earlier daemon"
+        );
     }
     let mut catalog = Catalog::new(rules);
     catalog.set_config(config.entries());
@@ -135,12 +144,17 @@ async fn work(
 /// If a daemon runs on these pins, or the kernel refuses.
 pub async fn detach(pins: &Path) -> Result<String> {
     let Some(detacher) = Detacher::lock(pins)? else {
-        return Ok(format!("nothing is pinned in {}: nothing to detach\n", pins.display()));
+        return Ok(format!(
+            "nothing is pinned in {}: nothing to detach\n",
+            pins.display()
+        ));
     };
     let mut report = String::new();
     for interface in detacher.interfaces()? {
         // An interface that is gone took its addresses with it.
-        let Ok(mut holder) = AddressHolder::new(&interface).await else { continue };
+        let Ok(mut holder) = AddressHolder::new(&interface).await else {
+            continue;
+        };
         for address in holder.held() {
             report += &format!("released {address} on {interface}\n");
         }
@@ -156,9 +170,10 @@ fn open_registry(config: &Config) -> Result<Arc<dyn Registry>> {
         RegistryConfig::Embedded => {
             Arc::new(EmbeddedRegistry::open(&config.state.join("registry.redb"))?)
         }
-        RegistryConfig::Etcd { endpoints } => {
-            Arc::new(EtcdRegistry::new(EtcdSettings { endpoints: endpoints.clone(), ..EtcdSettings::default() }))
-        }
+        RegistryConfig::Etcd { endpoints } => Arc::new(EtcdRegistry::new(EtcdSettings {
+            endpoints: endpoints.clone(),
+            ..EtcdSettings::default()
+        })),
     })
 }
 
@@ -166,15 +181,26 @@ fn open_registry(config: &Config) -> Result<Arc<dyn Registry>> {
 /// Held VIPs do not count: they are Navigator's, not the host's.
 async fn rules(config: &Config) -> Result<Rules> {
     let addresses = Netlink::open()?.addresses().await?;
-    let host_addresses = addresses.iter().filter(|address| !address.ours).map(|address| address.ip).collect();
-    Ok(Rules { backend_cidrs: config.backend_cidrs.clone(), host_addresses })
+    let host_addresses = addresses
+        .iter()
+        .filter(|address| !address.ours)
+        .map(|address| address.ip)
+        .collect();
+    Ok(Rules {
+        backend_cidrs: config.backend_cidrs.clone(),
+        host_addresses,
+    })
 }
 
 async fn announcer(config: &Config) -> Result<Option<Box<dyn Announcer>>> {
-    let Some(first) = config.interfaces.first() else { bail!("no interface is configured") };
+    let Some(first) = config.interfaces.first() else {
+        bail!("no interface is configured")
+    };
     Ok(match config.announce {
         Announce::None => None,
-        Announce::Address => Some(Box::new(AddressAnnouncer::new(AddressHolder::new(first).await?))),
+        Announce::Address => Some(Box::new(AddressAnnouncer::new(
+            AddressHolder::new(first).await?,
+        ))),
     })
 }
 
@@ -186,7 +212,10 @@ fn starting(registry: &dyn Registry) -> Snapshot {
             pid: std::process::id(),
             ..DaemonView::default()
         },
-        registry: RegistryView { kind: registry.describe(), ..RegistryView::default() },
+        registry: RegistryView {
+            kind: registry.describe(),
+            ..RegistryView::default()
+        },
         problems: vec!["starting: the cluster's identity has not been read yet".to_owned()],
         ..Snapshot::default()
     }

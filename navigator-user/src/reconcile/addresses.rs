@@ -24,12 +24,17 @@ pub(super) struct Addresses {
 
 impl Addresses {
     pub(super) fn new(announcer: Option<Box<dyn Announcer>>) -> Self {
-        Self { announcer, problems: Vec::new() }
+        Self {
+            announcer,
+            problems: Vec::new(),
+        }
     }
 
     /// Withdraws what is announced beyond `wanted`, announces what is missing.
     pub(super) async fn make(&mut self, wanted: &BTreeSet<IpAddr>) {
-        let Some(announcer) = &mut self.announcer else { return };
+        let Some(announcer) = &mut self.announcer else {
+            return;
+        };
         let announced = announcer.announced();
         if announced == *wanted {
             self.problems.clear();
@@ -48,14 +53,20 @@ impl Addresses {
                 Err(why) => problems.push(format!("address {address} not announced: {why}")),
             }
         }
-        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+        for problem in problems
+            .iter()
+            .filter(|problem| !self.problems.contains(problem))
+        {
             tracing::error!("{problem}");
         }
         self.problems = problems;
     }
 
     pub(super) fn announced(&self) -> BTreeSet<IpAddr> {
-        self.announcer.as_ref().map(|announcer| announcer.announced()).unwrap_or_default()
+        self.announcer
+            .as_ref()
+            .map(|announcer| announcer.announced())
+            .unwrap_or_default()
     }
 
     pub(super) fn problems(&self) -> &[String] {

@@ -30,8 +30,15 @@ impl HealthBook {
     /// Takes over what the maps of an earlier daemon imply, until a check says otherwise.
     pub(super) fn adopt(&mut self, service: &ServiceName, backends: &[AdoptedBackend]) {
         for backend in backends {
-            let key = InstanceKey { service: service.clone(), address: backend.address };
-            let health = if backend.takes_new { Health::Healthy } else { Health::Unhealthy };
+            let key = InstanceKey {
+                service: service.clone(),
+                address: backend.address,
+            };
+            let health = if backend.takes_new {
+                Health::Healthy
+            } else {
+                Health::Unhealthy
+            };
             let detail = "not checked since the daemon started".to_owned();
             self.records.entry(key).or_insert(Record { health, detail });
         }
@@ -48,7 +55,10 @@ impl HealthBook {
         }
         let record = self.records.entry(report.key).or_default();
         let changed = record.health != report.health;
-        *record = Record { health: report.health, detail: report.detail };
+        *record = Record {
+            health: report.health,
+            detail: report.detail,
+        };
         changed
     }
 

@@ -10,8 +10,8 @@
 
 mod addresses;
 mod health_book;
-mod vip_state;
 mod view;
+mod vip_state;
 
 #[cfg(test)]
 mod tests;
@@ -174,8 +174,12 @@ type TouchedVips = BTreeSet<VipKey>;
 
 impl<D: Dataplane> Reconciler<D> {
     fn new(parts: Parts<D>) -> (Self, Sources) {
-        let adopted: BTreeMap<_, _> =
-            parts.dataplane.adopted().into_iter().map(|adopted| (adopted.vip.key, adopted)).collect();
+        let adopted: BTreeMap<_, _> = parts
+            .dataplane
+            .adopted()
+            .into_iter()
+            .map(|adopted| (adopted.vip.key, adopted))
+            .collect();
         let this = Self {
             dataplane: parts.dataplane,
             catalog: parts.catalog,
@@ -195,7 +199,14 @@ impl<D: Dataplane> Reconciler<D> {
             slots_written: 0,
         };
         this.watch_hosts();
-        (this, Sources { registry: parts.registry, reports: parts.reports, hops: parts.hops })
+        (
+            this,
+            Sources {
+                registry: parts.registry,
+                reports: parts.reports,
+                hops: parts.hops,
+            },
+        )
     }
 
     fn now(&self) -> Duration {
@@ -233,8 +244,12 @@ impl<D: Dataplane> Reconciler<D> {
     /// Everything is looked at once: what the maps held and nobody registered must go.
     fn first_sync(&mut self) -> TouchedVips {
         let services = self.catalog.services().keys().cloned().collect();
-        let mut touched = self.catalog_changed(&Touched { services, vips: true });
-        self.doomed.extend(std::mem::take(&mut self.adopted).into_keys());
+        let mut touched = self.catalog_changed(&Touched {
+            services,
+            vips: true,
+        });
+        self.doomed
+            .extend(std::mem::take(&mut self.adopted).into_keys());
         touched.extend(self.vips.keys());
         touched
     }
@@ -255,15 +270,26 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn vips_of(&self, services: &BTreeSet<ServiceName>) -> TouchedVips {
-        let of = |(key, state): (&VipKey, &VipState)| services.contains(&state.vip.service).then_some(*key);
+        let of = |(key, state): (&VipKey, &VipState)| {
+            services.contains(&state.vip.service).then_some(*key)
+        };
         self.vips.iter().filter_map(of).collect()
     }
 
     /// Makes the set of VIPs that of the catalog; returns those that are new or changed.
     fn sync_vips(&mut self) -> TouchedVips {
-        let wanted: BTreeMap<VipKey, _> =
-            self.catalog.vips().values().map(|vip| (vip.key, vip.clone())).collect();
-        let gone: Vec<_> = self.vips.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
+        let wanted: BTreeMap<VipKey, _> = self
+            .catalog
+            .vips()
+            .values()
+            .map(|vip| (vip.key, vip.clone()))
+            .collect();
+        let gone: Vec<_> = self
+            .vips
+            .keys()
+            .filter(|key| !wanted.contains_key(key))
+            .copied()
+            .collect();
         for key in gone {
             self.vips.remove(&key);
             self.doomed.insert(key);
@@ -301,7 +327,11 @@ impl<D: Dataplane> Reconciler<D> {
         if !self.registry.is_synced() {
             return;
         }
-        let serving = self.vips.iter().filter(|(_, state)| state.serves()).map(|(key, _)| key.address);
+        let serving = self
+            .vips
+            .iter()
+            .filter(|(_, state)| state.serves())
+            .map(|(key, _)| key.address);
         self.addresses.make(&serving.collect()).await;
         for key in std::mem::take(&mut self.doomed) {
             match self.dataplane.remove(&key) {
@@ -320,7 +350,8 @@ impl<D: Dataplane> Reconciler<D> {
                 initial: self.health.of(&instance.key).health,
             })
             .collect();
-        self.health.keep_only(targets.iter().map(|target| &target.key));
+        self.health
+            .keep_only(targets.iter().map(|target| &target.key));
         self.prober.set_targets(targets);
     }
 
@@ -357,7 +388,9 @@ impl<D: Dataplane> Reconciler<D> {
 
     fn refresh(&mut self, key: &VipKey) {
         let now = self.now();
-        let Some(state) = self.vips.get_mut(key) else { return };
+        let Some(state) = self.vips.get_mut(key) else {
+            return;
+        };
         let changes = state.refresh(&self.catalog, &self.health, now);
         for (address, takes_new, usable) in changes {
             self.dataplane.set_state(key, address, takes_new, usable);
@@ -369,26 +402,37 @@ impl<D: Dataplane> Reconciler<D> {
 
     /// Applies a VIP's table if it still fits, else has a new one built.
     fn plan(&mut self, key: &VipKey) {
-        let Some(state) = self.vips.get_mut(key) else { return };
+        let Some(state) = self.vips.get_mut(key) else {
+            return;
+        };
         let wanted = state.wanted();
         if state.table_fits(&wanted) {
             self.apply(key);
         } else if state.begin_planning(&wanted) {
             let (vip, slots, seed) = (*key, state.vip.slots, self.plan_seed);
-            self.plans.spawn_blocking(move || Planned { vip, table: build(seed, slots, wanted) });
+            self.plans.spawn_blocking(move || Planned {
+                vip,
+                table: build(seed, slots, wanted),
+            });
         }
     }
 
     fn planned(&mut self, planned: Planned) -> TouchedVips {
-        let Some(state) = self.vips.get_mut(&planned.vip) else { return TouchedVips::new() };
+        let Some(state) = self.vips.get_mut(&planned.vip) else {
+            return TouchedVips::new();
+        };
         state.end_planning(planned.table);
         TouchedVips::from([planned.vip])
     }
 
     fn apply(&mut self, key: &VipKey) {
-        let Some(state) = self.vips.get_mut(key) else { return };
+        let Some(state) = self.vips.get_mut(key) else {
+            return;
+        };
         let now = self.start.elapsed();
-        let Some(plan) = state.unapplied(now) else { return };
+        let Some(plan) = state.unapplied(now) else {
+            return;
+        };
         match self.dataplane.apply(&plan) {
             Ok(applied) => {
                 self.slots_written += u64::from(applied.slots_written);
@@ -410,7 +454,10 @@ impl<D: Dataplane> Reconciler<D> {
 
     fn watch_hosts(&self) {
         let planned = self.vips.values().flat_map(VipState::hosts);
-        let adopted = self.adopted.values().flat_map(|vip| vip.backends.iter().map(|b| b.address.ip()));
+        let adopted = self
+            .adopted
+            .values()
+            .flat_map(|vip| vip.backends.iter().map(|b| b.address.ip()));
         let hosts: BTreeSet<IpAddr> = planned.chain(adopted).collect();
         self.hosts.send_if_modified(|current| {
             let changed = *current != hosts;
@@ -422,7 +469,11 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn vips_with_deadlines(&self) -> TouchedVips {
-        self.vips.iter().filter(|(_, state)| state.has_deadline()).map(|(key, _)| *key).collect()
+        self.vips
+            .iter()
+            .filter(|(_, state)| state.has_deadline())
+            .map(|(key, _)| *key)
+            .collect()
     }
 
     fn publish(&mut self) {
@@ -444,9 +495,17 @@ impl<D: Dataplane> Reconciler<D> {
 
 fn build(seed: u64, slots: u32, weighted: Weighted) -> Table {
     let owners = maglev::build(seed, slots, &weighted);
-    Table { weighted, owners: owners.into() }
+    Table {
+        weighted,
+        owners: owners.into(),
+    }
 }
 
 fn raw(entry: Entry) -> RawEntry {
-    RawEntry { key: entry.key, value: entry.value, created: entry.created, leased: entry.leased }
+    RawEntry {
+        key: entry.key,
+        value: entry.value,
+        created: entry.created,
+        leased: entry.leased,
+    }
 }

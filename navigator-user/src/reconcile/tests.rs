@@ -22,7 +22,11 @@ use tokio::{
     time::timeout,
 };
 
-const SIZES: Sizes = Sizes { slots: 1 << 14, backends: 256, flow_sets: 16 };
+const SIZES: Sizes = Sizes {
+    slots: 1 << 14,
+    backends: 256,
+    flow_sets: 16,
+};
 
 struct Daemon {
     registry: mpsc::Sender<RegistryEvent>,
@@ -55,7 +59,14 @@ impl Daemon {
             facts: DaemonFacts::default(),
         };
         let task = tokio::spawn(run(parts, async { stopped.await.unwrap_or_default() }));
-        Self { registry, _hops: hop_sender, snapshots, stop, task, revision: 1 }
+        Self {
+            registry,
+            _hops: hop_sender,
+            snapshots,
+            stop,
+            task,
+            revision: 1,
+        }
     }
 
     async fn stop(self) {
@@ -65,26 +76,49 @@ impl Daemon {
 
     async fn sync(&mut self, entries: &[(&str, &str)]) {
         self.revision += 1;
-        let entries = entries.iter().map(|(key, value)| entry(key, value, self.revision)).collect();
-        self.registry.send(RegistryEvent::Synced { entries, revision: self.revision }).await.unwrap();
+        let entries = entries
+            .iter()
+            .map(|(key, value)| entry(key, value, self.revision))
+            .collect();
+        self.registry
+            .send(RegistryEvent::Synced {
+                entries,
+                revision: self.revision,
+            })
+            .await
+            .unwrap();
     }
 
     async fn put(&mut self, key: &str, value: &str) {
         self.revision += 1;
         let changes = vec![Change::Put(entry(key, value, self.revision))];
-        self.registry.send(RegistryEvent::Changed { changes, revision: self.revision }).await.unwrap();
+        self.registry
+            .send(RegistryEvent::Changed {
+                changes,
+                revision: self.revision,
+            })
+            .await
+            .unwrap();
     }
 
     async fn delete(&mut self, key: &str) {
         self.revision += 1;
         let changes = vec![Change::Delete(key.to_owned())];
-        self.registry.send(RegistryEvent::Changed { changes, revision: self.revision }).await.unwrap();
+        self.registry
+            .send(RegistryEvent::Changed {
+                changes,
+                revision: self.revision,
+            })
+            .await
+            .unwrap();
     }
 
     /// The first snapshot that `holds`; the test fails if none comes.
     async fn until(&mut self, what: &str, holds: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
         let wait = self.snapshots.wait_for(|(_, snapshot)| holds(snapshot));
-        let found = timeout(Duration::from_secs(20), wait).await.map(|found| found.unwrap().1.clone());
+        let found = timeout(Duration::from_secs(20), wait)
+            .await
+            .map(|found| found.unwrap().1.clone());
         match found {
             Ok(found) => found,
             Err(_) => panic!("never seen: {what}; last: {:#?}", self.snapshots.borrow().1),
@@ -93,7 +127,13 @@ impl Daemon {
 }
 
 fn entry(key: &str, value: &str, revision: i64) -> Entry {
-    Entry { key: key.to_owned(), value: value.into(), created: revision, modified: revision, leased: false }
+    Entry {
+        key: key.to_owned(),
+        value: value.into(),
+        created: revision,
+        modified: revision,
+        leased: false,
+    }
 }
 
 const VIP: (&str, &str) = (
@@ -109,11 +149,16 @@ fn instance(last: u8, weight: u16) -> (String, String) {
 }
 
 fn web(snapshot: &Snapshot) -> Option<&VipView> {
-    snapshot.vips.iter().find(|vip| vip.name == "web" && vip.applied)
+    snapshot
+        .vips
+        .iter()
+        .find(|vip| vip.name == "web" && vip.applied)
 }
 
 fn shares(snapshot: &Snapshot) -> Vec<u32> {
-    web(snapshot).map(|vip| vip.backends.iter().map(|b| b.slots).collect()).unwrap_or_default()
+    web(snapshot)
+        .map(|vip| vip.backends.iter().map(|b| b.slots).collect())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -121,17 +166,30 @@ async fn a_service_and_its_vip_become_a_table_and_its_changes_follow() {
     let mut daemon = Daemon::start(MemoryStore::new(SIZES));
     let (a, b) = (instance(1, 100), instance(2, 300));
     daemon.sync(&[VIP, (&a.0, &a.1), (&b.0, &b.1)]).await;
-    let snapshot = daemon.until("one part to three", |s| shares(s) == [252, 757]).await;
+    let snapshot = daemon
+        .until("one part to three", |s| shares(s) == [252, 757])
+        .await;
     assert!(snapshot.daemon.ready);
     assert_eq!(snapshot.daemon.slots_written, 1009);
 
-    daemon.put("/navigator/orders/web/10.0.0.2:80", r#"{"drain":true}"#).await;
-    let snapshot = daemon.until("all slots at the first", |s| shares(s).first() == Some(&1009)).await;
+    daemon
+        .put("/navigator/orders/web/10.0.0.2:80", r#"{"drain":true}"#)
+        .await;
+    let snapshot = daemon
+        .until("all slots at the first", |s| {
+            shares(s).first() == Some(&1009)
+        })
+        .await;
     let drained = &web(&snapshot).unwrap().backends[1];
-    assert_eq!((drained.state, drained.slots, drained.at_risk_slots), (State::Draining, 0, 757));
+    assert_eq!(
+        (drained.state, drained.slots, drained.at_risk_slots),
+        (State::Draining, 0, 757)
+    );
 
     daemon.delete("/navigator/orders/web/10.0.0.2:80").await;
-    daemon.until("both again", |s| shares(s) == [252, 757]).await;
+    daemon
+        .until("both again", |s| shares(s) == [252, 757])
+        .await;
 
     daemon.delete(&b.0).await;
     let gone = |s: &Snapshot| shares(s) == [1009];
@@ -144,14 +202,22 @@ async fn a_restarted_daemon_writes_no_slot_that_did_not_change() {
     let store = MemoryStore::new(SIZES);
     let instances = [instance(1, 100), instance(2, 100), instance(3, 50)];
     let mut entries = vec![VIP];
-    entries.extend(instances.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    entries.extend(
+        instances
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str())),
+    );
     let mut first = Daemon::start(store.clone());
     first.sync(&entries).await;
     let before = first.until("a table", |s| !shares(s).is_empty()).await;
     first.stop().await;
 
     let mut second = Daemon::start(store);
-    let adopted = second.until("the adopted VIP before the registry", |s| !s.vips.is_empty()).await;
+    let adopted = second
+        .until("the adopted VIP before the registry", |s| {
+            !s.vips.is_empty()
+        })
+        .await;
     assert!(adopted.daemon.adopted && !adopted.daemon.ready);
     second.sync(&entries).await;
     let after = second.until("ready", |s| s.daemon.ready).await;
@@ -170,11 +236,21 @@ async fn what_the_registry_does_not_know_any_more_is_removed_only_after_it_was_r
     first.stop().await;
 
     let mut second = Daemon::start(store.clone());
-    second.registry.send(RegistryEvent::Lost { why: "refused".to_owned() }).await.unwrap();
-    let lost = second.until("the registry lost", |s| s.registry.why == "refused").await;
+    second
+        .registry
+        .send(RegistryEvent::Lost {
+            why: "refused".to_owned(),
+        })
+        .await
+        .unwrap();
+    let lost = second
+        .until("the registry lost", |s| s.registry.why == "refused")
+        .await;
     assert_eq!(lost.vips.len(), 1, "an error is never an empty registry");
     second.sync(&[]).await;
-    second.until("no VIP", |s| s.registry.connected && s.vips.is_empty()).await;
+    second
+        .until("no VIP", |s| s.registry.connected && s.vips.is_empty())
+        .await;
     second.stop().await;
     assert_eq!(MemoryDataplane::adopt_from(store).adopted(), []);
 }
@@ -187,7 +263,11 @@ async fn slots_of_a_living_vip_cannot_change() {
     daemon.until("a table", |s| shares(s) == [1009]).await;
     daemon.put(VIP.0, &VIP.1.replace("1009", "2003")).await;
     let snapshot = daemon.until("a problem", |s| !s.problems.is_empty()).await;
-    assert!(snapshot.problems[0].contains("slots stay 1009"), "{:?}", snapshot.problems);
+    assert!(
+        snapshot.problems[0].contains("slots stay 1009"),
+        "{:?}",
+        snapshot.problems
+    );
     assert_eq!(shares(&snapshot), [1009]);
     daemon.stop().await;
 }

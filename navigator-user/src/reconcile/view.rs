@@ -5,8 +5,8 @@ use crate::{
     dataplane::{AdoptedVip, BackendFigures, Figures, VipFigures},
     registry::RegistryEvent,
     snapshot::{
-        BackendView, CounterView, DaemonView, InstanceView, InterfaceView, RegistryView, RejectedView,
-        ServiceView, Snapshot, TableView, VipView,
+        BackendView, CounterView, DaemonView, InstanceView, InterfaceView, RegistryView,
+        RejectedView, ServiceView, Snapshot, TableView, VipView,
     },
 };
 use navigator_core::{
@@ -106,8 +106,19 @@ pub(super) struct Publisher {
 const COST_SHARE: u32 = 10;
 
 impl Publisher {
-    pub(super) fn new(out: watch::Sender<(u64, Arc<Snapshot>)>, facts: DaemonFacts, adopted: bool) -> Self {
-        Self { out, facts, adopted, due: None, earliest: Instant::now(), rates: Rates::default() }
+    pub(super) fn new(
+        out: watch::Sender<(u64, Arc<Snapshot>)>,
+        facts: DaemonFacts,
+        adopted: bool,
+    ) -> Self {
+        Self {
+            out,
+            facts,
+            adopted,
+            due: None,
+            earliest: Instant::now(),
+            rates: Rates::default(),
+        }
     }
 
     /// Something changed: a snapshot is due soon.
@@ -156,19 +167,39 @@ impl Publisher {
             adopted: self.adopted,
             slots_written: world.slots_written,
             interfaces: self.facts.interfaces.clone(),
-            time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
         }
     }
 
     fn vips(&self, world: &World<'_>) -> Vec<VipView> {
         let announced = world.addresses.announced();
-        let figures: HashMap<_, _> = world.figures.vips.iter().map(|vip| (vip.key, vip)).collect();
+        let figures: HashMap<_, _> = world
+            .figures
+            .vips
+            .iter()
+            .map(|vip| (vip.key, vip))
+            .collect();
         let mut vips: Vec<_> = world
             .vips
             .values()
-            .map(|state| self.vip(state, figures.get(&state.vip.key).copied(), &announced, world))
+            .map(|state| {
+                self.vip(
+                    state,
+                    figures.get(&state.vip.key).copied(),
+                    &announced,
+                    world,
+                )
+            })
             .collect();
-        vips.extend(world.adopted.values().map(|vip| self.adopted(vip, &figures, &announced)));
+        vips.extend(
+            world
+                .adopted
+                .values()
+                .map(|vip| self.adopted(vip, &figures, &announced)),
+        );
         vips.sort_by(|a, b| a.name.cmp(&b.name));
         vips
     }
@@ -181,8 +212,11 @@ impl Publisher {
         world: &World<'_>,
     ) -> VipView {
         let vip = &state.vip;
-        let of: HashMap<_, _> =
-            figures.into_iter().flat_map(|f| &f.backends).map(|b| (b.address, b)).collect();
+        let of: HashMap<_, _> = figures
+            .into_iter()
+            .flat_map(|f| &f.backends)
+            .map(|b| (b.address, b))
+            .collect();
         let backends = state
             .members()
             .iter()
@@ -211,8 +245,11 @@ impl Publisher {
     ) -> VipView {
         let settings = &adopted.vip;
         let figures = figures.get(&settings.key).copied();
-        let of: HashMap<_, _> =
-            figures.into_iter().flat_map(|f| &f.backends).map(|b| (b.address, b)).collect();
+        let of: HashMap<_, _> = figures
+            .into_iter()
+            .flat_map(|f| &f.backends)
+            .map(|b| (b.address, b))
+            .collect();
         let why = "adopted; the registry has not been read yet";
         let backends = adopted
             .backends
@@ -221,12 +258,22 @@ impl Publisher {
                 let member = Member {
                     address: backend.address,
                     weight: 0,
-                    state: if backend.takes_new { State::Active } else { State::Unknown },
+                    state: if backend.takes_new {
+                        State::Active
+                    } else {
+                        State::Unknown
+                    },
                     why: why.to_owned(),
                     takes_new: backend.takes_new,
                     usable: backend.usable,
                 };
-                self.backend(settings.key, settings.slots, &member, of.get(&backend.address).copied(), None)
+                self.backend(
+                    settings.key,
+                    settings.slots,
+                    &member,
+                    of.get(&backend.address).copied(),
+                    None,
+                )
             })
             .collect();
         VipView {
@@ -288,7 +335,9 @@ impl Publisher {
             weight: member.weight,
             reachable: figures.is_some_and(|figures| figures.reachable),
             slots: figures.map_or(0, |figures| figures.slots),
-            share: figures.map_or(0.0, |figures| f64::from(figures.slots) / f64::from(slots.max(1))),
+            share: figures.map_or(0.0, |figures| {
+                f64::from(figures.slots) / f64::from(slots.max(1))
+            }),
             at_risk_slots: figures.map_or(0, |figures| figures.slots_before),
             packets: figures.map_or(0, |figures| figures.packets),
             bytes: figures.map_or(0, |figures| figures.bytes),
@@ -300,7 +349,9 @@ impl Publisher {
 
 fn registry(kind: &str, world: &World<'_>) -> RegistryView {
     let state = world.registry;
-    let stale = state.lost_at.map_or(0.0, |at| world.uptime.saturating_sub(at).as_secs_f64());
+    let stale = state
+        .lost_at
+        .map_or(0.0, |at| world.uptime.saturating_sub(at).as_secs_f64());
     RegistryView {
         kind: kind.to_owned(),
         connected: state.connected,
@@ -328,8 +379,14 @@ fn services(world: &World<'_>) -> Vec<ServiceView> {
             labels: instance.labels.clone(),
         }
     };
-    let service = |(name, instances): (&navigator_core::model::ServiceName, &BTreeMap<SocketAddr, Instance>)| {
-        ServiceView { name: name.to_string(), instances: instances.values().map(instance).collect() }
+    let service = |(name, instances): (
+        &navigator_core::model::ServiceName,
+        &BTreeMap<SocketAddr, Instance>,
+    )| {
+        ServiceView {
+            name: name.to_string(),
+            instances: instances.values().map(instance).collect(),
+        }
     };
     world.catalog.services().iter().map(service).collect()
 }
@@ -345,7 +402,10 @@ fn rejected(catalog: &Catalog) -> Vec<RejectedView> {
 }
 
 fn counters(figures: &Figures) -> Vec<CounterView> {
-    let view = |(name, packets): &(&'static str, u64)| CounterView { name: (*name).to_owned(), packets: *packets };
+    let view = |(name, packets): &(&'static str, u64)| CounterView {
+        name: (*name).to_owned(),
+        packets: *packets,
+    };
     figures.counters.iter().map(view).collect()
 }
 
@@ -366,7 +426,8 @@ fn problems(world: &World<'_>) -> Vec<String> {
     let mut problems: Vec<_> = world.vips.values().filter_map(of_vip).collect();
     problems.extend(world.addresses.problems().iter().cloned());
     problems.extend(world.vips.values().filter_map(|state| {
-        let warning = navigator_core::plan::maglev::table_warning(state.vip.slots, state.members().len())?;
+        let warning =
+            navigator_core::plan::maglev::table_warning(state.vip.slots, state.members().len())?;
         Some(format!("VIP {}: {warning}", state.vip.name))
     }));
     problems
@@ -388,13 +449,20 @@ impl Rates {
         if elapsed < Self::SPAN {
             return;
         }
-        let each = figures.vips.iter().flat_map(|vip| vip.backends.iter().map(|b| (vip.key, b)));
-        let totals: HashMap<_, _> = each.map(|(vip, b)| ((vip, b.address), (b.packets, b.bytes))).collect();
+        let each = figures
+            .vips
+            .iter()
+            .flat_map(|vip| vip.backends.iter().map(|b| (vip.key, b)));
+        let totals: HashMap<_, _> = each
+            .map(|(vip, b)| ((vip, b.address), (b.packets, b.bytes)))
+            .collect();
         self.rates = totals
             .iter()
             .filter_map(|(key, total)| {
                 let before = self.totals.get(key)?;
-                let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / elapsed.as_secs_f64();
+                let rate = |now: u64, before: u64| {
+                    now.saturating_sub(before) as f64 / elapsed.as_secs_f64()
+                };
                 Some((*key, (rate(total.0, before.0), rate(total.1, before.1))))
             })
             .collect();

@@ -59,8 +59,14 @@ impl VipState {
     /// and what its maps hold are its participants.
     pub(super) fn new(vip: Vip, adopted: Option<AdoptedVip>, opens_by: Duration) -> Self {
         let opens_by = adopted.is_none().then_some(opens_by);
-        let adopted_serving = adopted.iter().flat_map(|vip| &vip.backends).any(|backend| backend.takes_new);
-        let participant = || Participant { last_weight: DEFAULT_WEIGHT, draining_since: None };
+        let adopted_serving = adopted
+            .iter()
+            .flat_map(|vip| &vip.backends)
+            .any(|backend| backend.takes_new);
+        let participant = || Participant {
+            last_weight: DEFAULT_WEIGHT,
+            draining_since: None,
+        };
         let participants = adopted
             .into_iter()
             .flat_map(|adopted| adopted.backends)
@@ -83,6 +89,9 @@ impl VipState {
 
     /// Takes over a new version of the VIP; true if something changed.
     pub(super) fn change(&mut self, mut vip: Vip) -> bool {
+        if vip == self.vip {
+            return false;
+        }
         self.problem.clear();
         if vip.slots != self.vip.slots {
             self.problem = format!(
@@ -98,38 +107,61 @@ impl VipState {
     }
 
     /// Looks at every instance anew; returns the members whose flags changed.
-    pub(super) fn refresh(&mut self, catalog: &Catalog, health: &HealthBook, now: Duration) -> Vec<StateChange> {
+    pub(super) fn refresh(
+        &mut self,
+        catalog: &Catalog,
+        health: &HealthBook,
+        now: Duration,
+    ) -> Vec<StateChange> {
         let candidates = self.candidates(catalog, health, now);
         let members = members(&self.vip, &candidates, now);
-        self.forget_departed(&candidates, &members);
         if let Some(deadline) = self.opens_by {
             let waiting = members.iter().any(|member| member.state == State::Unknown);
             if !waiting || now >= deadline {
                 self.opens_by = None;
             }
         }
-        let old: HashMap<_, _> = self.members.iter().map(|m| (m.address, (m.takes_new, m.usable))).collect();
+        let old: HashMap<_, _> = self
+            .members
+            .iter()
+            .map(|m| (m.address, (m.takes_new, m.usable)))
+            .collect();
         let changed = members
             .iter()
-            .filter(|m| old.get(&m.address).is_some_and(|flags| *flags != (m.takes_new, m.usable)))
+            .filter(|m| {
+                old.get(&m.address)
+                    .is_some_and(|flags| *flags != (m.takes_new, m.usable))
+            })
             .map(|m| (m.address, m.takes_new, m.usable))
             .collect();
         self.members = members;
+        self.forget_departed(&candidates);
         changed
     }
 
-    fn candidates(&mut self, catalog: &Catalog, health: &HealthBook, now: Duration) -> Vec<Candidate> {
+    fn candidates(
+        &mut self,
+        catalog: &Catalog,
+        health: &HealthBook,
+        now: Duration,
+    ) -> Vec<Candidate> {
         let registered = catalog.services().get(&self.vip.service);
         for (address, instance) in registered.into_iter().flatten() {
             self.participants
                 .entry(*address)
-                .or_insert(Participant { last_weight: 0, draining_since: None })
+                .or_insert(Participant {
+                    last_weight: 0,
+                    draining_since: None,
+                })
                 .last_weight = instance.weight;
         }
         let service = self.vip.service.clone();
         let candidate = |(address, participant): (&SocketAddr, &mut Participant)| {
             let instance = registered.and_then(|instances| instances.get(address));
-            let key = InstanceKey { service: service.clone(), address: *address };
+            let key = InstanceKey {
+                service: service.clone(),
+                address: *address,
+            };
             let order = catalog.order(&key);
             participant.note_drain(drains(instance, &order), now);
             let record = health.of(&key);
@@ -146,12 +178,18 @@ impl VipState {
         self.participants.iter_mut().map(candidate).collect()
     }
 
-    /// Who is not registered any more and holds no flows is no participant.
-    fn forget_departed(&mut self, candidates: &[Candidate], members: &[Member]) {
-        for candidate in candidates.iter().filter(|candidate| candidate.registered.is_none()) {
-            let member = members.iter().find(|member| member.address == candidate.address);
-            if member.is_none_or(|member| !member.usable) {
+    /// Who is not registered any more and holds no flows takes no part any more.
+    fn forget_departed(&mut self, candidates: &[Candidate]) {
+        for candidate in candidates
+            .iter()
+            .filter(|candidate| candidate.registered.is_none())
+        {
+            let holds_flows =
+                |member: &Member| member.address == candidate.address && member.usable;
+            if !self.members.iter().any(holds_flows) {
                 self.participants.remove(&candidate.address);
+                self.members
+                    .retain(|member| member.address != candidate.address);
             }
         }
     }
@@ -163,23 +201,34 @@ impl VipState {
 
     /// Whether passing time alone may change it.
     pub(super) fn has_deadline(&self) -> bool {
-        !self.is_open() || self.retry_at.is_some() || self.participants.values().any(|p| p.draining_since.is_some())
+        !self.is_open()
+            || self.retry_at.is_some()
+            || self
+                .participants
+                .values()
+                .any(|p| p.draining_since.is_some())
     }
 
     /// Whether it is in the maps and somebody takes new flows.
     pub(super) fn serves(&self) -> bool {
-        self.applied
-            .as_ref()
-            .map_or(self.adopted_serving, |plan| plan.members.iter().any(|member| member.takes_new))
+        self.applied.as_ref().map_or(self.adopted_serving, |plan| {
+            plan.members.iter().any(|member| member.takes_new)
+        })
     }
 
     /// Who must own the slots.
     pub(super) fn wanted(&self) -> Weighted {
-        self.members.iter().filter(|m| m.takes_new).map(|m| (m.address, m.weight)).collect()
+        self.members
+            .iter()
+            .filter(|m| m.takes_new)
+            .map(|m| (m.address, m.weight))
+            .collect()
     }
 
     pub(super) fn table_fits(&self, wanted: &Weighted) -> bool {
-        self.table.as_ref().is_some_and(|table| table.weighted == *wanted)
+        self.table
+            .as_ref()
+            .is_some_and(|table| table.weighted == *wanted)
     }
 
     /// Notes that a table is being built; false if one is already: the next is begun when that is done.
@@ -202,14 +251,23 @@ impl VipState {
             return None;
         }
         let plan = self.to_apply()?;
-        let same = self.applied.as_ref().is_some_and(|applied| writes_the_same(applied, &plan));
+        let same = self
+            .applied
+            .as_ref()
+            .is_some_and(|applied| writes_the_same(applied, &plan));
         (!same).then_some(plan)
     }
 
     fn to_apply(&self) -> Option<VipPlan> {
         let table = self.table.as_ref()?;
-        let index: HashMap<_, _> = self.members.iter().zip(0u32..).map(|(m, i)| (m.address, i)).collect();
-        let owner = |(address, _): &(SocketAddr, u16)| index.get(address).copied().unwrap_or(NOBODY);
+        let index: HashMap<_, _> = self
+            .members
+            .iter()
+            .zip(0u32..)
+            .map(|(m, i)| (m.address, i))
+            .collect();
+        let owner =
+            |(address, _): &(SocketAddr, u16)| index.get(address).copied().unwrap_or(NOBODY);
         let owners: Vec<u32> = table.weighted.iter().map(owner).collect();
         let slot = |slot: &u32| owners.get(*slot as usize).copied().unwrap_or(NOBODY);
         Some(VipPlan {
@@ -258,14 +316,20 @@ impl VipState {
 
     /// The hosts that must be reachable.
     pub(super) fn hosts(&self) -> impl Iterator<Item = IpAddr> {
-        self.members.iter().filter(|member| member.usable || member.takes_new).map(|m| m.address.ip())
+        self.members
+            .iter()
+            .filter(|member| member.usable || member.takes_new)
+            .map(|m| m.address.ip())
     }
 }
 
 /// Whether two plans lead to the same words in the maps: reasons and weights do not show there.
 fn writes_the_same(a: &VipPlan, b: &VipPlan) -> bool {
     let flags = |plan: &VipPlan| -> Vec<_> {
-        plan.members.iter().map(|member| (member.address, member.takes_new, member.usable)).collect()
+        plan.members
+            .iter()
+            .map(|member| (member.address, member.takes_new, member.usable))
+            .collect()
     };
     a.vip == b.vip && a.table == b.table && flags(a) == flags(b)
 }

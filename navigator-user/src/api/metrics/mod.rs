@@ -3,15 +3,17 @@
 //! Series are named for VIPs, backends, services and reasons, never for
 //! clients or flows: their number is bounded by the configuration.
 
+mod families;
 mod text;
 
 use super::{ApiState, word};
-use crate::snapshot::{BackendView, Snapshot, TableView, VipView};
+use crate::snapshot::{BackendView, Snapshot, VipView};
 use axum::{
     extract::State,
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
+use families::{OF_A_BACKEND, OF_A_TABLE, OF_A_VIP};
 use navigator_common::reason::Reason;
 use std::collections::BTreeMap;
 use text::{Kind, Text};
@@ -207,87 +209,10 @@ fn counters(text: &mut Text, snapshot: &Snapshot) {
 }
 
 fn tables(text: &mut Text, snapshot: &Snapshot) {
-    for (name, help, value) in OF_A_TABLE {
-        text.family(name, Kind::Gauge, help);
+    for (name, kind, help, value) in OF_A_TABLE {
+        text.family(name, *kind, help);
         for table in &snapshot.tables {
             text.sample(&[("table", &table.name)], value(table));
         }
     }
 }
-
-type Family<T> = (&'static str, Kind, &'static str, fn(&T) -> u64);
-
-const OF_A_VIP: &[Family<VipView>] = &[
-    (
-        "vip_applied",
-        Kind::Gauge,
-        "1 if the VIP is in the maps.",
-        |v| v.applied.into(),
-    ),
-    (
-        "vip_announced",
-        Kind::Gauge,
-        "1 if the VIP is held on the interface.",
-        |v| v.announced.into(),
-    ),
-    ("vip_slots", Kind::Gauge, "Slots of the VIP's table.", |v| {
-        v.slots.into()
-    }),
-    ("vip_at_risk_slots", Kind::Gauge, "Slots at risk.", |v| {
-        v.at_risk_slots.into()
-    }),
-    (
-        "vip_packets_total",
-        Kind::Counter,
-        "Packets forwarded.",
-        |v| v.packets,
-    ),
-    ("vip_bytes_total", Kind::Counter, "Bytes forwarded.", |v| {
-        v.bytes
-    }),
-];
-
-const OF_A_BACKEND: &[Family<BackendView>] = &[
-    ("backend_weight", Kind::Gauge, "Weight in force.", |b| {
-        b.weight.into()
-    }),
-    (
-        "backend_reachable",
-        Kind::Gauge,
-        "1 if the next hop is known.",
-        |b| b.reachable.into(),
-    ),
-    (
-        "backend_slots",
-        Kind::Gauge,
-        "Slots that the backend owns.",
-        |b| b.slots.into(),
-    ),
-    (
-        "backend_at_risk_slots",
-        Kind::Gauge,
-        "Slots at risk that it owned before.",
-        |b| b.at_risk_slots.into(),
-    ),
-    (
-        "backend_packets_total",
-        Kind::Counter,
-        "Packets forwarded to the backend.",
-        |b| b.packets,
-    ),
-    (
-        "backend_bytes_total",
-        Kind::Counter,
-        "Bytes forwarded to the backend.",
-        |b| b.bytes,
-    ),
-];
-
-const OF_A_TABLE: &[(&str, &str, fn(&TableView) -> u64)] = &[
-    ("table_entries", "Entries of the table in use.", |t| t.used),
-    (
-        "table_capacity_entries",
-        "Entries that the table has.",
-        |t| t.capacity,
-    ),
-];

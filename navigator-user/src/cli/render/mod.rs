@@ -15,7 +15,9 @@ pub use status::status;
 pub use vips::vips;
 
 use crate::api::word;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 use navigator_core::{health::Health, plan::members::State};
 use std::io::IsTerminal;
 
@@ -58,12 +60,16 @@ pub(super) fn clean(text: &str) -> String {
 /// A column: its title, and whether it holds numbers.
 type Column = (&'static str, bool);
 
+/// Least width of the last column.
+const PROSE: u16 = 16;
+
 fn table(look: Look, columns: &[Column], rows: Vec<Vec<Cell>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.force_no_tty();
     if look.colour {
         table.enforce_styling();
+        table.style_text_only();
     }
     if let Some(width) = look.width {
         table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -71,8 +77,17 @@ fn table(look: Look, columns: &[Column], rows: Vec<Vec<Cell>>) -> String {
     }
     table.set_header(columns.iter().map(|(title, _)| *title));
     table.add_rows(rows);
-    for (column, (_, number)) in table.column_iter_mut().zip(columns) {
+    for (index, (_, number)) in columns.iter().enumerate() {
+        let Some(column) = table.column_mut(index) else {
+            continue;
+        };
         column.set_padding((0, 2));
+        // Only the last column is prose: an address that is broken over lines cannot be copied.
+        if index + 1 < columns.len() || *number {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else if look.width.is_some() {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(PROSE)));
+        }
         if *number {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -104,18 +104,33 @@ fn an_empty_view_says_so() {
 }
 
 #[test]
-fn a_narrow_terminal_wraps_lines() {
+fn a_narrow_terminal_wraps_prose_only() {
     let snapshot = fixture::snapshot();
     let look = Look {
-        width: Some(70),
+        width: Some(95),
         ..PLAIN
     };
-    let page = vips(look, &snapshot.vips);
-    assert!(
-        page.lines().all(|line| line.chars().count() <= 70),
-        "{page}"
+    assert_eq!(
+        vips(look, &snapshot.vips),
+        "\
+VIP  ADDRESS                SERVICE  MODE  ACTIVE  AT RISK  PACKETS     BYTES  STATE
+web  192.0.2.10:80/tcp      web      l2       1/3     2.5%   1.2k/s  3.4 MB/s  announced
+api  [2001:db8::1]:443/tcp  api      ipip     0/0     0.0%      0/s     0 B/s  not applied:
+                                                                               slots is full
+"
     );
-    assert!(page.lines().count() > 3, "{page}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let snapshot = fixture::snapshot();
+    assert!(!status(PLAIN, &snapshot).contains('\x1b'));
+    let look = Look {
+        colour: true,
+        ..PLAIN
+    };
+    let page = status(look, &snapshot);
+    assert!(page.contains("\x1b[31mnot connected\x1b[0m"), "{page}");
 }
 
 #[test]

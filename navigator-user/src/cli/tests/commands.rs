@@ -4,13 +4,13 @@ use crate::{
     api::{fixture, tests::double::Daemon},
     cli::{
         args::{Cli, Command, Format, ReaderArgs},
+        carry_out,
         client::Client,
         failure::{Exit, Failure, Outcome},
         lease_client::SocketRegistry,
         readers::View,
         register,
         render::Look,
-        talk,
     },
     registry::LeaseId,
 };
@@ -24,7 +24,7 @@ type Test = anyhow::Result<()>;
 async fn run(socket: &Path, line: &str) -> anyhow::Result<Outcome> {
     let words = std::iter::once("navigator").chain(line.split_whitespace());
     let cli = Cli::try_parse_from(words)?;
-    Ok(talk(socket, cli.command).await)
+    Ok(carry_out(socket, cli.command).await.map(drop))
 }
 
 /// The exit code and message of a command that is to fail.

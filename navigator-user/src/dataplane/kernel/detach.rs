@@ -54,7 +54,12 @@ impl Detacher {
 
     /// Interfaces that a pinned link is on.
     pub fn interfaces(&self) -> Result<Vec<String>, OpenError> {
-        Ok(self.0.names()?.iter().filter_map(|name| link_interface(name)).collect())
+        Ok(self
+            .0
+            .names()?
+            .iter()
+            .filter_map(|name| link_interface(name))
+            .collect())
     }
 
     /// Detaches the program from every interface and removes the maps, of whatever version.
