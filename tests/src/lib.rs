@@ -1,7 +1,10 @@
-//! Navigator's test harness: a small network of real parts, statistics, the demo.
+//! Navigator's test harness: packets, a small network of real parts, real
+//! servers, statistics; the demo and the benchmarks.
 
 pub mod bench;
 pub mod demo;
+pub mod etcd;
+pub mod forwarder;
 pub mod lab;
 pub mod packet;
 pub mod stats;

@@ -43,7 +43,8 @@ pub enum RegistryEvent {
     Changed {
         /// The changes of one revision or of several.
         changes: Vec<Change>,
-        /// Revision up to which all changes are known.
+        /// Revision of the newest change that is known. etcd keeps the order of
+        /// each prefix; a change of another prefix may be a moment behind.
         revision: i64,
     },
     /// The registry cannot be reached; what is known stays in force and is getting old.

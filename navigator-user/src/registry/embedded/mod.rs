@@ -1,8 +1,8 @@
 //! The registry in this process, kept in one file.
 //!
 //! What is acknowledged is on disk. Readers and watches are served from
-//! memory ([`state`]); a write becomes visible there after the file
-//! ([`store`]) has it. Leases survive a restart: each starts again with its
+//! memory (`state`); a write becomes visible there after the file
+//! (`store`) has it. Leases survive a restart: each starts again with its
 //! full time, so that whoever renews in time never disappears.
 
 mod follow;

@@ -1,8 +1,8 @@
 //! The registry in etcd (3.4 or newer).
 //!
 //! One connection at a time, to one of the endpoints; when it fails, the next
-//! endpoint is tried ([`link`]). Reads are linearizable and paged ([`read`]);
-//! the watch ([`watch`]) resumes where it broke off, lists again when it may
+//! endpoint is tried (`link`). Reads are linearizable and paged (`read`);
+//! the watch (`watch`) resumes where it broke off, lists again when it may
 //! have missed something, and notices a peer that has frozen.
 
 mod link;
@@ -38,8 +38,10 @@ pub struct EtcdSettings {
     pub reconnect_cap: Duration,
     /// Everything is listed again this often, ± 10 %, even if nothing seems to be missed.
     pub relist: Duration,
-    /// Keys a page of a list. Halved, and halved again, when pages get too large.
+    /// Keys a page of a list. Halved, and halved again, when a page is longer than `max_message`.
     pub page_size: i64,
+    /// Longest message that is accepted, in bytes.
+    pub max_message: usize,
 }
 
 impl Default for EtcdSettings {
@@ -51,6 +53,7 @@ impl Default for EtcdSettings {
             reconnect_cap: Duration::from_secs(2),
             relist: Duration::from_secs(600),
             page_size: 5_000,
+            max_message: 64 << 20,
         }
     }
 }

@@ -4,8 +4,6 @@ use super::{link::Link, trouble::Trouble};
 use crate::registry::{Entry, RegistryError, RegistryResult};
 use etcd_client::{GetOptions, GetResponse, KeyValue, ResponseHeader};
 
-/// Longest answer that is accepted, in bytes. A longer page is asked for again in smaller ones.
-pub(super) const MAX_MESSAGE: usize = 64 << 20;
 /// Lists that are started over because their revision was compacted on the way.
 const COMPACTIONS: usize = 3;
 
@@ -107,11 +105,12 @@ impl<'a> Pages<'a> {
             .with_limit(self.page_size)
             .with_revision(self.at.map_or(0, |at| at.revision));
         let limit = self.link.settings.request_timeout * 4;
+        let max_message = self.link.settings.max_message;
         self.link
             .request(limit, |client| {
                 let options = options.clone();
                 async move {
-                    let mut client = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
+                    let mut client = client.kv_client().max_decoding_message_size(max_message);
                     client.get(start, Some(options)).await
                 }
             })

@@ -1,13 +1,13 @@
 //! One watch stream, with one watch for each prefix, and how far each has come.
 
 use super::{
-    link::within,
-    read::{self, MAX_MESSAGE, Moment},
+    link::{Link, Session, within},
+    read::{self, Moment},
     trouble::Trouble,
 };
 use crate::registry::{Change, WATCHED};
-use etcd_client::{Client, Event, WatchOptions, WatchResponse, WatchStream};
-use std::{collections::VecDeque, time::Duration};
+use etcd_client::{Event, WatchOptions, WatchResponse, WatchStream};
+use std::collections::VecDeque;
 use tokio::time::Instant;
 
 /// Why a stream ended.
@@ -85,11 +85,13 @@ pub(super) struct Stream {
 impl Stream {
     /// Opens a watch for each prefix behind `position` and waits until all are there.
     pub(super) async fn open(
-        client: &Client,
+        link: &Link,
+        session: &Session,
         position: &Position,
-        limit: Duration,
     ) -> Result<Self, Stop> {
-        let mut watcher = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
+        let limit = link.settings.request_timeout;
+        let watcher = session.client.watch_client();
+        let mut watcher = watcher.max_decoding_message_size(link.settings.max_message);
         let (first, rest) = WATCHED.split_first().ok_or_else(nothing_to_watch)?;
         let deadline = Instant::now() + limit;
         let mut inner = within(limit, watcher.watch(*first, Some(options(position, 0))))

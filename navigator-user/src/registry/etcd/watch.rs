@@ -2,7 +2,7 @@
 
 use super::{
     link::{Link, Session, within},
-    read::{self, MAX_MESSAGE, Moment},
+    read::{self, Moment},
     stream::{Position, Stop, Stream},
     trouble::Trouble,
 };
@@ -120,7 +120,7 @@ impl Watch {
     async fn stream(&mut self, position: &mut Position) -> Result<Infallible, Stop> {
         let limit = self.link.settings.request_timeout;
         let session = self.link.session().await.map_err(broken)?;
-        let opened = Stream::open(&session.client, position, limit).await;
+        let opened = Stream::open(&self.link, &session, position).await;
         let mut stream = match opened {
             Ok(stream) => stream,
             Err(stop) => return Err(self.drop_session(&session, stop)),
@@ -197,8 +197,7 @@ async fn pulse(client: Client, interval: Duration, limit: Duration) -> String {
 /// that must still be there (0: none).
 async fn heartbeat(client: Client, from: i64) -> Result<Moment, etcd_client::Error> {
     let options = GetOptions::new().with_keys_only().with_revision(from);
-    let mut client = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
-    let answer = client.get(WATCHED[0], Some(options)).await?;
+    let answer = client.kv_client().get(WATCHED[0], Some(options)).await?;
     Ok(answer.header().map(Moment::from).unwrap_or_default())
 }
 
