@@ -65,6 +65,7 @@ pub struct Lab {
     pub backends: Vec<Host>,
     /// Backends behind the router.
     pub far: Vec<Host>,
+    _switch_accepts_xdp: aya::Ebpf,
     _router: Host,
     _switch: Host,
     scratch: Scratch,
@@ -143,6 +144,7 @@ impl Lab {
             "route add 10.78.0.0/24 via 10.77.0.1",
             "route add fd78::/64 via fd77::1",
         ])?;
+        let switch_accepts_xdp = net::accept_xdp(&switch, &balancer, "eth0")?;
         let registry = host("reg")?;
         plug_in(&switch, &registry, REGISTRY, LAN_MTU)?;
         let router = router(&switch, logs)?;
@@ -177,6 +179,7 @@ impl Lab {
             registry,
             backends,
             far,
+            _switch_accepts_xdp: switch_accepts_xdp,
             _router: router,
             _switch: switch,
             scratch,

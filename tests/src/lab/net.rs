@@ -1,7 +1,13 @@
 //! LANs: bridges in one switch namespace, and veth cables to the hosts.
 
 use super::host::Host;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{Xdp, xdp::XdpMode},
+};
+use navigator_common::maps::{self, programs};
+use navigator_user::backend_host;
 
 /// MTU of the cables: room for a tunnel header around a full frame.
 pub const LAN_MTU: u32 = 1600;
@@ -53,16 +59,16 @@ pub fn connect(switch: &Host, port: &Port<'_>) -> Result<()> {
         mtu,
         addresses,
     } = port;
-    let plug = format!("{}.{interface}", host.name());
+    let plug = plug(host, interface);
     switch.sh(&format!(
         "ip link add {plug} mtu {LAN_MTU} type veth \
              peer name {interface} mtu {mtu} netns {netns}
          ip link set {plug} master {bridge} up
-         ethtool -K {plug} {NO_OFFLOADS} gro on",
+         ethtool -K {plug} {NO_OFFLOADS}",
         netns = host.netns().display(),
     ))?;
     let mut lines = vec![
-        format!("ethtool -K {interface} {NO_OFFLOADS} gro on"),
+        format!("ethtool -K {interface} {NO_OFFLOADS}"),
         format!("ip link set {interface} up"),
     ];
     for address in *addresses {
@@ -70,4 +76,35 @@ pub fn connect(switch: &Host, port: &Port<'_>) -> Result<()> {
         lines.push(format!("ip address add {address} dev {interface} {nodad}"));
     }
     host.sh(&lines.join("\n")).map(drop)
+}
+
+/// The switch's end of a host's cable.
+fn plug(host: &Host, interface: &str) -> String {
+    format!("{}.{interface}", host.name())
+}
+
+/// Lets a host send by XDP_TX through its cable, for as long as the result lives.
+///
+/// What XDP sends back by a veth is only fetched from there if the peer has an XDP
+/// program too. `navigator_decap` without VIPs passes everything, so it will do.
+///
+/// # Errors
+/// The kernel refuses the program.
+pub fn accept_xdp(switch: &Host, host: &Host, interface: &str) -> Result<Ebpf> {
+    let plug = plug(host, interface);
+    switch.enter(move || attach(&plug).with_context(|| format!("no XDP program on {plug}")))
+}
+
+fn attach(interface: &str) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    // The load balancer's maps come with the object; here they only cost memory.
+    for large in [maps::SLOTS, maps::FLOWS, maps::BACKENDS] {
+        loader.map_max_entries(large.name, 1);
+    }
+    let mut object = loader.load(backend_host::OBJECT)?;
+    let program = object.program_mut(programs::DECAP);
+    let program: &mut Xdp = program.context("not in the object")?.try_into()?;
+    program.load()?;
+    program.attach(interface, XdpMode::Driver)?;
+    Ok(object)
 }
