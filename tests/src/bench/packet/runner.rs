@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Runs in one call of the kernel; at least as many as there are flows, so that a timed
 /// call meets each of them.
-pub const RUNS: u32 = 1 << 20;
+pub(super) const RUNS: u32 = 1 << 20;
 
 /// What the wrapper restores before each run; the layout is `wrapper.rs`'s in the frozen programs.
 #[repr(C)]
@@ -31,20 +31,20 @@ struct WrapperFrame {
 unsafe impl aya::Pod for WrapperFrame {}
 
 /// The wrapper, loaded.
-pub struct Runner {
+pub(super) struct Runner {
     object: Ebpf,
 }
 
 impl Runner {
     /// Takes over the object with the frozen programs and loads the wrapper.
-    pub fn new(mut object: Ebpf) -> Result<Self> {
+    pub(super) fn new(mut object: Ebpf) -> Result<Self> {
         program(&mut object, "wrapper")?.load().context("the wrapper does not load")?;
         Ok(Self { object })
     }
 
     /// Makes `program` the one that is measured, over `flows` flows of `frame`;
     /// it puts `growth` bytes in front of it. Needed before each call of [`Runner::time`].
-    pub fn aim(&mut self, program: &ProgramFd, frame: &[u8], growth: u32, flows: u32) -> Result<()> {
+    pub(super) fn aim(&mut self, program: &ProgramFd, frame: &[u8], growth: u32, flows: u32) -> Result<()> {
         let mut next: ProgramArray<&mut MapData> =
             self.object.map_mut("WRAPPER_NEXT").context("WRAPPER_NEXT is missing")?.try_into()?;
         next.set(0, program, 0)?;
@@ -67,7 +67,7 @@ impl Runner {
 
     /// Runs what was aimed at `runs` times; nanoseconds per packet. `verdict` is the XDP action
     /// that the last run must have returned.
-    pub fn time(&mut self, frame: &[u8], runs: u32, verdict: u32) -> Result<f64> {
+    pub(super) fn time(&mut self, frame: &[u8], runs: u32, verdict: u32) -> Result<f64> {
         let wrapper = program(&mut self.object, "wrapper")?;
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
@@ -85,7 +85,7 @@ impl Runner {
     }
 
     /// The frozen programs' object, to fill maps of and load programs from.
-    pub fn object(&mut self) -> &mut Ebpf {
+    pub(super) fn object(&mut self) -> &mut Ebpf {
         &mut self.object
     }
 }
@@ -96,7 +96,7 @@ fn cpu_time() -> Result<Duration> {
 }
 
 /// The XDP program `name` of `object`.
-pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = object.program_mut(name).with_context(|| format!("program {name} is missing from its object"))?;
     Ok(program.try_into()?)
 }
