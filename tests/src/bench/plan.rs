@@ -26,7 +26,7 @@ type Weighted = Vec<(SocketAddr, u16)>;
 /// does not count. Figures over a limit are printed, not an error.
 ///
 /// # Errors
-/// Where the thread's CPU clock cannot be read, or standard output is closed.
+/// Where the thread's CPU clock cannot be read.
 pub fn run(json: bool) -> anyhow::Result<()> {
     let (build_ms_min, build_ms) = build_times(&spread(1000))?;
     let moved = moved_extra_pct(&equal(100));
@@ -89,7 +89,9 @@ fn moved_extra_pct(before: &Weighted) -> f64 {
         let mut after = before.clone();
         let (left, _) = after.remove(gone);
         let pairs = old.iter().zip(owners(&after));
-        pairs.filter(|(was, is)| **was != left && *was != is).count()
+        pairs
+            .filter(|(was, is)| **was != left && *was != is)
+            .count()
     };
     let worst = (0..before.len()).map(moved).max().unwrap_or(0);
     worst as f64 * 100.0 / f64::from(SLOTS)
@@ -103,7 +105,9 @@ fn share_error_slots() -> u32 {
         equal(655),
         spread(100),
         spread(1000),
-        (0..100).map(|i| (backend(i), if i % 10 == 0 { 1000 } else { 1 })).collect(),
+        (0..100)
+            .map(|i| (backend(i), if i % 10 == 0 { 1000 } else { 1 }))
+            .collect(),
         (1..=100).map(|i| (backend(i), i as u16)).collect(),
     ];
     let error = |weighted: &Weighted| {
@@ -114,7 +118,10 @@ fn share_error_slots() -> u32 {
 
 fn owners(weighted: &Weighted) -> Vec<SocketAddr> {
     let table = maglev::build(SEED, SLOTS, weighted);
-    table.iter().map(|&index| weighted[index as usize].0).collect()
+    table
+        .iter()
+        .map(|&index| weighted[index as usize].0)
+        .collect()
 }
 
 fn equal(count: u32) -> Weighted {
@@ -123,7 +130,9 @@ fn equal(count: u32) -> Weighted {
 
 /// Weights from 1 to 1000 in no order.
 fn spread(count: u32) -> Weighted {
-    (0..count).map(|i| (backend(i), 1 + (i * 7919 % 1000) as u16)).collect()
+    (0..count)
+        .map(|i| (backend(i), 1 + (i * 7919 % 1000) as u16))
+        .collect()
 }
 
 fn backend(i: u32) -> SocketAddr {
