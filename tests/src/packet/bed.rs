@@ -84,13 +84,20 @@ impl Bed {
     /// # Errors
     /// Without root or BPF.
     pub fn new() -> Result<Self> {
-        ensure!(nix::unistd::geteuid().is_root(), "packet tables load BPF programs: run them as root");
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "packet tables load BPF programs: run them as root"
+        );
         let mut plane = KernelDataplane::open(KernelSettings {
             pins: None,
             interfaces: Vec::new(),
             hash_key: HASH_KEY,
             plan_seed: 1,
-            sizes: Sizes { slots: 1 << 14, backends: 256, flow_sets: 64 },
+            sizes: Sizes {
+                slots: 1 << 14,
+                backends: 256,
+                flow_sets: 64,
+            },
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
@@ -100,7 +107,11 @@ impl Bed {
     /// Settings of a VIP; change what a test needs otherwise.
     pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSettings {
         VipSettings {
-            key: VipKey { address: address.ip(), protocol, port: address.port() },
+            key: VipKey {
+                address: address.ip(),
+                protocol,
+                port: address.port(),
+            },
             slots: SLOTS,
             mode,
             udp: UdpPolicy::Rehash,
@@ -113,11 +124,18 @@ impl Bed {
     /// # Errors
     /// If the data plane refuses.
     pub fn apply(&mut self, vip: &VipSettings, backends: &[(SocketAddr, Role)]) -> Result<Applied> {
-        let members: Vec<_> = backends.iter().map(|(address, role)| member(*address, *role)).collect();
+        let members: Vec<_> = backends
+            .iter()
+            .map(|(address, role)| member(*address, *role))
+            .collect();
         let owner = members.iter().position(|member| member.takes_new);
         let owner = owner.map_or(NOBODY, |index| index as u32);
         let table = vec![owner; vip.slots as usize];
-        Ok(self.plane.apply(&VipPlan { vip: vip.clone(), members, table })?)
+        Ok(self.plane.apply(&VipPlan {
+            vip: vip.clone(),
+            members,
+            table,
+        })?)
     }
 
     /// Makes `host` reachable behind `mac` on the program's interface; tunnels to it start at `source`.
@@ -132,8 +150,21 @@ impl Bed {
     ///
     /// # Errors
     /// If the data plane refuses.
-    pub fn reach_by(&mut self, host: IpAddr, ifindex: u32, mac: [u8; 6], source: IpAddr) -> Result<()> {
-        Ok(self.plane.set_next_hop(host, Some(NextHop { mac, ifindex, source }))?)
+    pub fn reach_by(
+        &mut self,
+        host: IpAddr,
+        ifindex: u32,
+        mac: [u8; 6],
+        source: IpAddr,
+    ) -> Result<()> {
+        Ok(self.plane.set_next_hop(
+            host,
+            Some(NextHop {
+                mac,
+                ifindex,
+                source,
+            }),
+        )?)
     }
 
     /// The data plane itself.
@@ -159,32 +190,54 @@ impl Bed {
             *count -= before.get(name).copied().unwrap_or(0);
             *count > 0
         });
-        Ok(Outcome { action: action(result.return_value)?, frame: out, counted })
+        Ok(Outcome {
+            action: action(result.return_value)?,
+            frame: out,
+            counted,
+        })
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
         let figures = self.plane.figures();
-        let backends = figures.vips.iter().flat_map(|vip| &vip.backends).flat_map(|backend| {
-            [
-                (format!("{} packets", backend.address), backend.packets),
-                (format!("{} bytes", backend.address), backend.bytes),
-            ]
-        });
-        let named = figures.counters.iter().map(|(name, packets)| ((*name).to_owned(), *packets));
+        let backends = figures
+            .vips
+            .iter()
+            .flat_map(|vip| &vip.backends)
+            .flat_map(|backend| {
+                [
+                    (format!("{} packets", backend.address), backend.packets),
+                    (format!("{} bytes", backend.address), backend.bytes),
+                ]
+            });
+        let named = figures
+            .counters
+            .iter()
+            .map(|(name, packets)| ((*name).to_owned(), *packets));
         named.chain(backends).collect()
     }
 }
 
 /// An outcome in which `frame` is left as it was and only `counter` changed.
 pub fn untouched(action: Action, frame: &[u8], counter: &str) -> Outcome {
-    Outcome { action, frame: frame.to_vec(), counted: BTreeMap::from([(counter.to_owned(), 1)]) }
+    Outcome {
+        action,
+        frame: frame.to_vec(),
+        counted: BTreeMap::from([(counter.to_owned(), 1)]),
+    }
 }
 
 /// An outcome in which `frame` leaves for `backend` with `length` bytes counted, and `events` too.
 pub fn sent(frame: Vec<u8>, backend: SocketAddr, length: usize, events: &[&str]) -> Outcome {
     let events = events.iter().map(|event| ((*event).to_owned(), 1));
-    let traffic = [(format!("{backend} packets"), 1), (format!("{backend} bytes"), length as u64)];
-    Outcome { action: Action::Tx, frame, counted: events.chain(traffic).collect() }
+    let traffic = [
+        (format!("{backend} packets"), 1),
+        (format!("{backend} bytes"), length as u64),
+    ];
+    Outcome {
+        action: Action::Tx,
+        frame,
+        counted: events.chain(traffic).collect(),
+    }
 }
 
 /// The MAC address of the backend with this number.
@@ -209,8 +262,14 @@ fn member(address: SocketAddr, role: Role) -> Member {
 }
 
 fn action(value: u32) -> Result<Action> {
-    [Action::Aborted, Action::Drop, Action::Pass, Action::Tx, Action::Redirect]
-        .into_iter()
-        .find(|action| *action as u32 == value)
-        .with_context(|| format!("the program returned {value}, which is no XDP action"))
+    [
+        Action::Aborted,
+        Action::Drop,
+        Action::Pass,
+        Action::Tx,
+        Action::Redirect,
+    ]
+    .into_iter()
+    .find(|action| *action as u32 == value)
+    .with_context(|| format!("the program returned {value}, which is no XDP action"))
 }

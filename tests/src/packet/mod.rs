@@ -34,8 +34,12 @@ pub enum Tcp {
 pub fn tcp(client: SocketAddr, vip: SocketAddr, flags: Tcp, payload: &[u8]) -> Vec<u8> {
     let frame = PacketBuilder::ethernet2(ROUTER_MAC, LOCAL_MAC);
     let step = match (client.ip(), vip.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => frame.ipv4(source.octets(), destination.octets(), 61),
-        (IpAddr::V6(source), IpAddr::V6(destination)) => frame.ipv6(source.octets(), destination.octets(), 61),
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            frame.ipv4(source.octets(), destination.octets(), 61)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            frame.ipv6(source.octets(), destination.octets(), 61)
+        }
         _ => panic!("client {client} and VIP {vip} are of different families"),
     };
     let step = step.tcp(client.port(), vip.port(), 1_000, 65_535);
@@ -53,8 +57,12 @@ pub fn tcp(client: SocketAddr, vip: SocketAddr, flags: Tcp, payload: &[u8]) -> V
 pub fn udp(client: SocketAddr, vip: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let frame = PacketBuilder::ethernet2(ROUTER_MAC, LOCAL_MAC);
     let step = match (client.ip(), vip.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => frame.ipv4(source.octets(), destination.octets(), 61),
-        (IpAddr::V6(source), IpAddr::V6(destination)) => frame.ipv6(source.octets(), destination.octets(), 61),
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            frame.ipv4(source.octets(), destination.octets(), 61)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            frame.ipv6(source.octets(), destination.octets(), 61)
+        }
         _ => panic!("client {client} and VIP {vip} are of different families"),
     };
     let step = step.udp(client.port(), vip.port());
@@ -66,11 +74,15 @@ pub fn echo(client: IpAddr, vip: IpAddr) -> Vec<u8> {
     let frame = PacketBuilder::ethernet2(ROUTER_MAC, LOCAL_MAC);
     match (client, vip) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let step = frame.ipv4(source.octets(), destination.octets(), 61).icmpv4_echo_request(7, 1);
+            let step = frame
+                .ipv4(source.octets(), destination.octets(), 61)
+                .icmpv4_echo_request(7, 1);
             written(|out| step.write(out, b"ping"))
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let step = frame.ipv6(source.octets(), destination.octets(), 61).icmpv6_echo_request(7, 1);
+            let step = frame
+                .ipv6(source.octets(), destination.octets(), 61)
+                .icmpv6_echo_request(7, 1);
             written(|out| step.write(out, b"ping"))
         }
         _ => panic!("client {client} and VIP {vip} are of different families"),
@@ -80,12 +92,21 @@ pub fn echo(client: IpAddr, vip: IpAddr) -> Vec<u8> {
 /// An IPv4 packet of another protocol, or an IPv6 one with another next header.
 pub fn other(client: IpAddr, vip: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     match (client, vip) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            framed(0x0800, &[ipv4(source, destination, protocol, payload.len()), payload.to_vec()].concat())
-        }
+        (IpAddr::V4(source), IpAddr::V4(destination)) => framed(
+            0x0800,
+            &[
+                ipv4(source, destination, protocol, payload.len()),
+                payload.to_vec(),
+            ]
+            .concat(),
+        ),
         (IpAddr::V6(source), IpAddr::V6(destination)) => framed(
             0x86dd,
-            &[ipv6(source, destination, protocol, payload.len(), 0), payload.to_vec()].concat(),
+            &[
+                ipv6(source, destination, protocol, payload.len(), 0),
+                payload.to_vec(),
+            ]
+            .concat(),
         ),
         _ => panic!("client {client} and VIP {vip} are of different families"),
     }
@@ -93,7 +114,13 @@ pub fn other(client: IpAddr, vip: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u
 
 /// A frame from the router to us with this type and content.
 pub fn framed(ether_type: u16, content: &[u8]) -> Vec<u8> {
-    [&LOCAL_MAC[..], &ROUTER_MAC, &ether_type.to_be_bytes(), content].concat()
+    [
+        &LOCAL_MAC[..],
+        &ROUTER_MAC,
+        &ether_type.to_be_bytes(),
+        content,
+    ]
+    .concat()
 }
 
 /// `frame` as it leaves towards the Ethernet address `to`, sent by `from`.
@@ -102,18 +129,34 @@ pub fn readdressed(frame: &[u8], to: [u8; 6], from: [u8; 6]) -> Vec<u8> {
 }
 
 /// The packet in `frame`, wrapped for `backend` by `source`; `flow_label` is of an outer IPv6 header.
-pub fn wrapped(frame: &[u8], to: [u8; 6], source: IpAddr, backend: IpAddr, flow_label: u32) -> Vec<u8> {
+pub fn wrapped(
+    frame: &[u8],
+    to: [u8; 6],
+    source: IpAddr,
+    backend: IpAddr,
+    flow_label: u32,
+) -> Vec<u8> {
     let inner = ip_packet(frame);
     let protocol = if inner[0] >> 4 == 4 { 4 } else { 41 };
     let (ether_type, outer) = match (source, backend) {
-        (IpAddr::V4(source), IpAddr::V4(backend)) => (0x0800u16, ipv4(source, backend, protocol, inner.len())),
-        (IpAddr::V6(source), IpAddr::V6(backend)) => {
-            (0x86dd, ipv6(source, backend, protocol, inner.len(), flow_label))
+        (IpAddr::V4(source), IpAddr::V4(backend)) => {
+            (0x0800u16, ipv4(source, backend, protocol, inner.len()))
         }
+        (IpAddr::V6(source), IpAddr::V6(backend)) => (
+            0x86dd,
+            ipv6(source, backend, protocol, inner.len(), flow_label),
+        ),
         _ => panic!("outer source {source} and backend {backend} are of different families"),
     };
     // Whatever stood behind the packet in the frame (Ethernet padding) stays there.
-    [&to[..], &LOCAL_MAC, &ether_type.to_be_bytes(), &outer, &frame[ETH..]].concat()
+    [
+        &to[..],
+        &LOCAL_MAC,
+        &ether_type.to_be_bytes(),
+        &outer,
+        &frame[ETH..],
+    ]
+    .concat()
 }
 
 fn ip_packet(frame: &[u8]) -> &[u8] {
@@ -125,18 +168,32 @@ fn ip_packet(frame: &[u8]) -> &[u8] {
 }
 
 fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: usize) -> Vec<u8> {
-    let length = u16::try_from(payload).unwrap_or_else(|_| panic!("{payload} bytes do not fit an IPv4 packet"));
-    let mut header = Ipv4Header::new(length, 64, IpNumber(protocol), source.octets(), destination.octets())
-        .unwrap_or_else(|error| panic!("IPv4 header: {error}"));
+    let length = u16::try_from(payload)
+        .unwrap_or_else(|_| panic!("{payload} bytes do not fit an IPv4 packet"));
+    let mut header = Ipv4Header::new(
+        length,
+        64,
+        IpNumber(protocol),
+        source.octets(),
+        destination.octets(),
+    )
+    .unwrap_or_else(|error| panic!("IPv4 header: {error}"));
     header.dont_fragment = true;
     header.header_checksum = header.calc_header_checksum();
     written(|out| header.write(out))
 }
 
-fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, next_header: u8, payload: usize, flow_label: u32) -> Vec<u8> {
+fn ipv6(
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    next_header: u8,
+    payload: usize,
+    flow_label: u32,
+) -> Vec<u8> {
     let header = Ipv6Header {
         traffic_class: 0,
-        flow_label: Ipv6FlowLabel::try_new(flow_label).unwrap_or_else(|error| panic!("flow label: {error}")),
+        flow_label: Ipv6FlowLabel::try_new(flow_label)
+            .unwrap_or_else(|error| panic!("flow label: {error}")),
         payload_length: u16::try_from(payload)
             .unwrap_or_else(|_| panic!("{payload} bytes do not fit an IPv6 packet")),
         next_header: IpNumber(next_header),

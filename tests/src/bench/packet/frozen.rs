@@ -24,10 +24,18 @@ pub(super) fn cases(object: &mut Ebpf) -> Result<Vec<Case>> {
     let client = SocketAddr::from(([11, 0, 0, 0], 40_000));
     let mut case = |name, of: &str, growth| -> Result<Case> {
         let program = program(object, of)?;
-        program.load().with_context(|| format!("{name} does not load"))?;
+        program
+            .load()
+            .with_context(|| format!("{name} does not load"))?;
         let program = program.fd()?.try_clone()?;
         let frame = tcp(client, FLOOR_VIP, Tcp::Ack, &[0; 10]);
-        Ok(Case { name, program, frame, growth, verdict: TX })
+        Ok(Case {
+            name,
+            program,
+            frame,
+            growth,
+            verdict: TX,
+        })
     };
     Ok(vec![
         case("floor-return", "floor_return", 0)?,
@@ -44,14 +52,20 @@ fn fill_classic(object: &mut Ebpf) -> Result<()> {
     }
     key[16..18].copy_from_slice(&FLOOR_VIP.port().to_be_bytes());
     key[18] = 6;
-    let map = object.map_mut("CLASSIC_VIPS").context("CLASSIC_VIPS is missing")?;
+    let map = object
+        .map_mut("CLASSIC_VIPS")
+        .context("CLASSIC_VIPS is missing")?;
     HashMap::<&mut MapData, [u8; 20], u32>::try_from(map)?.insert(key, 1, 0)?;
-    let map = object.map_mut("CLASSIC_RING").context("CLASSIC_RING is missing")?;
+    let map = object
+        .map_mut("CLASSIC_RING")
+        .context("CLASSIC_RING is missing")?;
     let mut ring = Array::<&mut MapData, u32>::try_from(map)?;
     for slot in 0..RING {
         ring.set(slot, slot % BACKENDS, 0)?;
     }
-    let map = object.map_mut("CLASSIC_BACKENDS").context("CLASSIC_BACKENDS is missing")?;
+    let map = object
+        .map_mut("CLASSIC_BACKENDS")
+        .context("CLASSIC_BACKENDS is missing")?;
     let mut backends = Array::<&mut MapData, u64>::try_from(map)?;
     for backend in 0..BACKENDS {
         backends.set(backend, 0x0202_0000_0000 | u64::from(backend), 0)?;

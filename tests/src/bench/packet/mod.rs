@@ -49,7 +49,10 @@ struct Figure {
 /// # Errors
 /// Without root or BPF, or when a program did not do what its case says.
 pub fn run(json: bool) -> Result<()> {
-    ensure!(nix::unistd::geteuid().is_root(), "the packet benchmark loads BPF programs: run it as root");
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the packet benchmark loads BPF programs: run it as root"
+    );
     let mut product = product::Product::new().context("Navigator's program")?;
     let mut runner = Runner::new(frozen::load()?)?;
     let mut cases = frozen::cases(runner.object())?;

@@ -32,8 +32,10 @@ const IPIP4: SocketAddr = vip4(2);
 const IP4IP6: SocketAddr = vip4(3);
 const AT_RISK: SocketAddr = vip4(4);
 const NOT_A_VIP: SocketAddr = vip4(99);
-const IP6IP6: SocketAddr =
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd4e, 0x4156, 0, 0, 0, 0, 0, 1)), 80);
+const IP6IP6: SocketAddr = SocketAddr::new(
+    IpAddr::V6(Ipv6Addr::new(0xfd4e, 0x4156, 0, 0, 0, 0, 0, 1)),
+    80,
+);
 
 const fn vip4(last: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, last)), 80)
@@ -57,7 +59,10 @@ impl Product {
                 0x4528_21e6_38d0_1377,
             ]),
             plan_seed: SEED,
-            sizes: Sizes { flow_sets: FLOW_SETS, ..Sizes::default() },
+            sizes: Sizes {
+                flow_sets: FLOW_SETS,
+                ..Sizes::default()
+            },
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         for (vip, mode, family) in [
@@ -70,12 +75,22 @@ impl Product {
         }
         // First one half of the backends, then only the other: every slot changes hands while
         // its old owner can still serve.
-        let (old, new): (Vec<_>, Vec<_>) =
-            backends(4, AT_RISK.port(), 0).into_iter().zip(backends(4, AT_RISK.port(), 1)).unzip();
+        let (old, new): (Vec<_>, Vec<_>) = backends(4, AT_RISK.port(), 0)
+            .into_iter()
+            .zip(backends(4, AT_RISK.port(), 1))
+            .unzip();
         plane.apply(&plan(AT_RISK, ForwardMode::L2, &old))?;
         let applied = plane.apply(&handed_over(AT_RISK, &old, &new))?;
-        ensure!(applied.at_risk == SLOTS, "only {} of {SLOTS} slots are at risk", applied.at_risk);
-        for host in backends(4, 80, 0).iter().chain(&backends(4, 80, 1)).chain(&backends(6, 80, 0)) {
+        ensure!(
+            applied.at_risk == SLOTS,
+            "only {} of {SLOTS} slots are at risk",
+            applied.at_risk
+        );
+        for host in backends(4, 80, 0)
+            .iter()
+            .chain(&backends(4, 80, 1))
+            .chain(&backends(6, 80, 0))
+        {
             plane.set_next_hop(host.ip(), Some(next_hop(host.ip())))?;
         }
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
@@ -91,7 +106,13 @@ impl Product {
                 SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 40_000))
             };
             let frame = tcp(client, vip, Tcp::Ack, &[0; 10]);
-            Ok(Case { name, program: fd.try_clone()?, frame, growth, verdict })
+            Ok(Case {
+                name,
+                program: fd.try_clone()?,
+                frame,
+                growth,
+                verdict,
+            })
         };
         Ok(vec![
             case("l2", FLOOR_VIP, 0, TX)?,
@@ -107,17 +128,31 @@ impl Product {
     pub(super) fn check(&self) -> Result<()> {
         let figures = self.plane.figures();
         let counter = |name: &str| {
-            figures.counters.iter().find(|(counter, _)| *counter == name).map(|(_, packets)| *packets)
+            figures
+                .counters
+                .iter()
+                .find(|(counter, _)| *counter == name)
+                .map(|(_, packets)| *packets)
         };
         let expected = super::runs_of_a_case();
         for vip in &figures.vips {
             let packets: u64 = vip.backends.iter().map(|backend| backend.packets).sum();
-            ensure!(packets == expected, "{} forwarded {packets} packets, not {expected}", vip.key);
+            ensure!(
+                packets == expected,
+                "{} forwarded {packets} packets, not {expected}",
+                vip.key
+            );
         }
         let passed = counter("pass_not_vip").context("no counter pass_not_vip")?;
-        ensure!(passed == expected, "{passed} packets passed, not {expected}");
+        ensure!(
+            passed == expected,
+            "{passed} packets passed, not {expected}"
+        );
         let hits = counter("flow_hit").context("no counter flow_hit")?;
-        ensure!(hits * 10 > expected * 9, "only {hits} of {expected} at-risk packets were remembered ones");
+        ensure!(
+            hits * 10 > expected * 9,
+            "only {hits} of {expected} at-risk packets were remembered ones"
+        );
         Ok(())
     }
 }
@@ -136,20 +171,31 @@ fn next_hop(host: IpAddr) -> NextHop {
         IpAddr::V4(_) => IpAddr::from([10, 79, 255, 1]),
         IpAddr::V6(_) => IpAddr::from([0xfd4e, 0x4156, 1, 0, 0, 0, 0, 0xffff]),
     };
-    NextHop { mac: ROUTER_MAC, ifindex: IFINDEX, source }
+    NextHop {
+        mac: ROUTER_MAC,
+        ifindex: IFINDEX,
+        source,
+    }
 }
 
 fn plan(vip: SocketAddr, mode: ForwardMode, backends: &[SocketAddr]) -> VipPlan {
     let weighted: Vec<_> = backends.iter().map(|address| (*address, 100)).collect();
     VipPlan {
         vip: VipSettings {
-            key: VipKey { address: vip.ip(), protocol: Protocol::Tcp, port: vip.port() },
+            key: VipKey {
+                address: vip.ip(),
+                protocol: Protocol::Tcp,
+                port: vip.port(),
+            },
             slots: SLOTS,
             mode,
             udp: UdpPolicy::Rehash,
             unserved: UnservedPolicy::Drop,
         },
-        members: backends.iter().map(|address| member(*address, true)).collect(),
+        members: backends
+            .iter()
+            .map(|address| member(*address, true))
+            .collect(),
         table: maglev::build(SEED, SLOTS, &weighted),
     }
 }
@@ -157,7 +203,8 @@ fn plan(vip: SocketAddr, mode: ForwardMode, backends: &[SocketAddr]) -> VipPlan 
 /// The plan for `new`, with `old` still there to serve what it has.
 fn handed_over(vip: SocketAddr, old: &[SocketAddr], new: &[SocketAddr]) -> VipPlan {
     let mut plan = plan(vip, ForwardMode::L2, new);
-    plan.members.extend(old.iter().map(|address| member(*address, false)));
+    plan.members
+        .extend(old.iter().map(|address| member(*address, false)));
     plan
 }
 
@@ -165,7 +212,11 @@ fn member(address: SocketAddr, takes_new: bool) -> Member {
     Member {
         address,
         weight: 100,
-        state: if takes_new { State::Active } else { State::Draining },
+        state: if takes_new {
+            State::Active
+        } else {
+            State::Draining
+        },
         why: String::new(),
         takes_new,
         usable: true,

@@ -21,10 +21,26 @@ struct Promise {
 }
 
 const PROMISES: &[Promise] = &[
-    Promise { of: ("l2", 1), to: ("floor-parse-swap", 1), at_most: 1.8 },
-    Promise { of: ("l2", 1_000_000), to: ("classic-lru", 1_000_000), at_most: 0.2 },
-    Promise { of: ("at-risk", 1_000_000), to: ("classic-lru", 1_000_000), at_most: 0.75 },
-    Promise { of: ("ipip4", 1), to: ("floor-ipip", 1), at_most: 1.75 },
+    Promise {
+        of: ("l2", 1),
+        to: ("floor-parse-swap", 1),
+        at_most: 1.8,
+    },
+    Promise {
+        of: ("l2", 1_000_000),
+        to: ("classic-lru", 1_000_000),
+        at_most: 0.2,
+    },
+    Promise {
+        of: ("at-risk", 1_000_000),
+        to: ("classic-lru", 1_000_000),
+        at_most: 0.75,
+    },
+    Promise {
+        of: ("ipip4", 1),
+        to: ("floor-ipip", 1),
+        at_most: 1.75,
+    },
 ];
 
 pub(super) fn print(figures: &[Figure], json: bool) -> Result<()> {
@@ -33,7 +49,10 @@ pub(super) fn print(figures: &[Figure], json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
-    println!("nanoseconds per packet, minimum and (median)\n{}", times(figures));
+    println!(
+        "nanoseconds per packet, minimum and (median)\n{}",
+        times(figures)
+    );
     println!("ratios of minima\n{}", ratios(figures));
     Ok(())
 }
@@ -54,7 +73,9 @@ fn times(figures: &[Figure]) -> Table {
     let flows = FLOWS.iter().map(|flows| format!("{flows} flows"));
     table.set_header(std::iter::once("case".to_owned()).chain(flows));
     for case in figures.chunks(FLOWS.len()) {
-        let cells = case.iter().map(|figure| format!("{:.1} ({:.1})", figure.min, figure.median));
+        let cells = case
+            .iter()
+            .map(|figure| format!("{:.1} ({:.1})", figure.min, figure.median));
         table.add_row(std::iter::once(case[0].case.to_owned()).chain(cells));
     }
     align(&mut table);
@@ -63,7 +84,10 @@ fn times(figures: &[Figure]) -> Table {
 
 fn ratios(figures: &[Figure]) -> Table {
     let min = |(case, flows): (&str, u32)| {
-        figures.iter().find(|f| f.case == case && f.flows == flows).map_or(f64::NAN, |f| f.min)
+        figures
+            .iter()
+            .find(|f| f.case == case && f.flows == flows)
+            .map_or(f64::NAN, |f| f.min)
     };
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
@@ -74,7 +98,15 @@ fn ratios(figures: &[Figure]) -> Table {
             format!("{} / {}", promise.of.0, promise.to.0),
             promise.of.1.to_string(),
             format!("{ratio:.2}"),
-            format!("{:.2}{}", promise.at_most, if ratio <= promise.at_most { "" } else { "  missed" }),
+            format!(
+                "{:.2}{}",
+                promise.at_most,
+                if ratio <= promise.at_most {
+                    ""
+                } else {
+                    "  missed"
+                }
+            ),
         ]);
     }
     align(&mut table);

@@ -38,17 +38,29 @@ pub(super) struct Runner {
 impl Runner {
     /// Takes over the object with the frozen programs and loads the wrapper.
     pub(super) fn new(mut object: Ebpf) -> Result<Self> {
-        program(&mut object, "wrapper")?.load().context("the wrapper does not load")?;
+        program(&mut object, "wrapper")?
+            .load()
+            .context("the wrapper does not load")?;
         Ok(Self { object })
     }
 
     /// Makes `program` the one that is measured, over `flows` flows of `frame`;
     /// it puts `growth` bytes in front of it. Needed before each call of [`Runner::time`].
-    pub(super) fn aim(&mut self, program: &ProgramFd, frame: &[u8], growth: u32, flows: u32) -> Result<()> {
-        let mut next: ProgramArray<&mut MapData> =
-            self.object.map_mut("WRAPPER_NEXT").context("WRAPPER_NEXT is missing")?.try_into()?;
+    pub(super) fn aim(
+        &mut self,
+        program: &ProgramFd,
+        frame: &[u8],
+        growth: u32,
+        flows: u32,
+    ) -> Result<()> {
+        let mut next: ProgramArray<&mut MapData> = self
+            .object
+            .map_mut("WRAPPER_NEXT")
+            .context("WRAPPER_NEXT is missing")?
+            .try_into()?;
         next.set(0, program, 0)?;
-        let word = |at: usize| -> Result<u32> { Ok(u32::from_ne_bytes(frame[at..at + 4].try_into()?)) };
+        let word =
+            |at: usize| -> Result<u32> { Ok(u32::from_ne_bytes(frame[at..at + 4].try_into()?)) };
         let restored = WrapperFrame {
             growth,
             grown: 0,
@@ -59,8 +71,11 @@ impl Runner {
             flows: u64::from(flows),
             flow: 0,
         };
-        let mut map: Array<&mut MapData, WrapperFrame> =
-            self.object.map_mut("WRAPPER_FRAME").context("WRAPPER_FRAME is missing")?.try_into()?;
+        let mut map: Array<&mut MapData, WrapperFrame> = self
+            .object
+            .map_mut("WRAPPER_FRAME")
+            .context("WRAPPER_FRAME is missing")?
+            .try_into()?;
         map.set(0, restored, 0)?;
         Ok(())
     }
@@ -97,6 +112,8 @@ fn cpu_time() -> Result<Duration> {
 
 /// The XDP program `name` of `object`.
 pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    let program = object.program_mut(name).with_context(|| format!("program {name} is missing from its object"))?;
+    let program = object
+        .program_mut(name)
+        .with_context(|| format!("program {name} is missing from its object"))?;
     Ok(program.try_into()?)
 }
