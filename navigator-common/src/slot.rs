@@ -97,7 +97,7 @@ impl Slot {
 /// one part in 2^32 / `slots`.
 #[inline(always)]
 pub const fn slot_index(hash: u64, slots: u32) -> u32 {
-    ((hash >> 32) * slots as u64 >> 32) as u32
+    (((hash >> 32) * slots as u64) >> 32) as u32
 }
 
 const _: () = assert!(size_of::<Slot>() == 8);

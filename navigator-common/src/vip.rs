@@ -104,7 +104,7 @@ impl AddrWord {
     #[inline(always)]
     pub const fn port_index(self, port: u16, protocol: u8) -> u32 {
         let key = port as u32 | (protocol as u32) << 16;
-        let hash = key.wrapping_mul((self.0 >> 48) as u32 * 0x9e37 | 1);
+        let hash = key.wrapping_mul(((self.0 >> 48) as u32 * 0x9e37) | 1);
         self.base() + (hash as u64 >> (32 - self.log2_size())) as u32
     }
 }

@@ -112,14 +112,15 @@ fn find(set: *mut FlowSet, fingerprint: u64) -> Option<*mut FlowEntry> {
 /// its cache line nor pulls it from CPU to CPU with every packet.
 const RENEWAL: u32 = 32;
 
-/// Notes that a remembered flow was seen, if that says something new.
+/// Notes that a remembered flow was seen, if that says something new. The word is replaced only
+/// if it still is the one that was read: another CPU may have given the entry to another flow.
 #[inline(always)]
 fn refresh(entry: *mut FlowEntry, word: FlowWord, opens: bool, now: u32) {
     let established = word.is_established() || !opens;
     if established != word.is_established() || word.is_expired(now, RENEWAL) {
         let seen = FlowWord::new(word.backend(), established, now);
-        // SAFETY: an entry of a live set.
-        unsafe { replace(entry, seen) };
+        // SAFETY: an aligned word of an entry of a live set.
+        unsafe { exchange(&raw mut (*entry).word, word.0, seen.0) };
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -56,6 +57,9 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(host_cargo());
         command.current_dir(&self.root).env(BPF_DIR, self.bpf_dir());
+        for name in own_variables() {
+            command.env_remove(name);
+        }
         command
     }
 }
@@ -63,6 +67,23 @@ impl Workspace {
 /// The Cargo that runs this tool.
 pub(crate) fn host_cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// What Cargo told this tool about itself. Build scripts that watch such variables (ring's does)
+/// would else take a build from here and one by plain Cargo for different ones, and run again
+/// each time.
+fn own_variables() -> impl Iterator<Item = OsString> {
+    const OWN: [&str; 4] = [
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+    ];
+    let names = env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        OWN.iter().any(|prefix| name.starts_with(prefix))
+    })
 }
 
 fn target_directory(root: &Path) -> Result<PathBuf> {

@@ -64,8 +64,7 @@ pub struct VipPlan {
     pub table: Vec<u32>,
 }
 
-/// The entry of a [`VipPlan::table`] for a slot without a backend.
-pub const NOBODY: u32 = u32::MAX;
+pub use navigator_core::plan::maglev::NOBODY;
 
 /// How to reach a backend's host over Ethernet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

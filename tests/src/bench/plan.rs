@@ -26,7 +26,7 @@ type Weighted = Vec<(SocketAddr, u16)>;
 /// does not count. Figures over a limit are printed, not an error.
 ///
 /// # Errors
-/// Where the thread's CPU clock cannot be read, or standard output is closed.
+/// Where the thread's CPU clock cannot be read.
 pub fn run(json: bool) -> anyhow::Result<()> {
     let (build_ms_min, build_ms) = build_times(&spread(1000))?;
     let moved = moved_extra_pct(&equal(100));

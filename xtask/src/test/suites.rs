@@ -23,16 +23,21 @@ impl Suite {
         matches!(self, Self::File(_))
     }
 
-    /// The command that runs its tests.
-    pub(crate) fn command(&self, workspace: &Workspace, extra: &[String]) -> Command {
+    /// Cargo's command for its tests.
+    pub(crate) fn cargo(&self, workspace: &Workspace) -> Command {
         let mut command = workspace.cargo();
         command.arg("test");
         match self {
             Self::Checks | Self::Unit => command.args(["--lib", "--bins", "--no-fail-fast"]),
             Self::File(name) => command.args(["--package=navigator-tests", "--test", name]),
         };
-        command.arg("--");
-        command.args(options(self, extra));
+        command
+    }
+
+    /// Cargo's command for its tests, with what is passed on to them.
+    pub(crate) fn command(&self, workspace: &Workspace, extra: &[String]) -> Command {
+        let mut command = self.cargo(workspace);
+        command.arg("--").args(options(self, extra));
         command
     }
 }

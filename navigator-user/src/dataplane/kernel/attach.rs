@@ -48,7 +48,6 @@ pub struct InterfaceSettings {
 /// A program that is attached for as long as this, or its pin, is there.
 pub(super) struct Attached {
     pub(super) name: String,
-    pub(super) ifindex: u32,
     pub(super) mode: AttachMode,
     pub(super) _link: FdLink,
 }
@@ -82,7 +81,6 @@ pub(super) fn attach(
     let mode = mode.ok_or_else(|| failed(settings, &"the kernel shows no program there"))?;
     Ok(Attached {
         name: settings.name.clone(),
-        ifindex,
         mode,
         _link: link,
     })

@@ -200,11 +200,6 @@ impl KernelDataplane {
         attached.map(|a| (a.name.clone(), a.mode)).collect()
     }
 
-    /// Indexes of the interfaces.
-    pub fn interface_indexes(&self) -> Vec<u32> {
-        self.attached.iter().map(|a| a.ifindex).collect()
-    }
-
     /// Loads the program once more, as for an interface with this MAC address and egress
     /// index, without attaching it: for packet tests and benchmarks.
     pub fn load_program_for_test(

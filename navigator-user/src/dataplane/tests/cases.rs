@@ -1,6 +1,9 @@
 //! Cases that a reader should know one by one.
 
-use super::world::{Role, hop, host, key, member};
+use super::{
+    reader::Run,
+    world::{Role, hop, host, key, member},
+};
 use crate::dataplane::{
     Dataplane, DataplaneError, NOBODY, VipPlan, VipSettings,
     memory::{MemoryDataplane, MemoryStore},
@@ -273,4 +276,46 @@ fn damaged_words_are_taken_out_and_the_rest_is_kept() {
     assert_eq!(adopted[0].vip.key, key(0));
     assert_eq!(adopted[0].backends[0].slots, 1);
     assert_eq!(Slot(store.load(Table::Slots, 1)), Slot::EMPTY);
+}
+
+/// What is taken out is not used again under a run that still goes by it.
+#[test]
+fn a_run_that_was_overtaken_does_not_end_at_another_vip() {
+    let [here, there] = [key(0), key(3)];
+    for steps in 0..9 {
+        let (mut plane, store) = plane();
+        plane.set_next_hop(host(A), Some(hop(A, 0))).unwrap();
+        plane.set_next_hop(host(B), Some(hop(B, 0))).unwrap();
+        plane
+            .apply(&plan_for(here, &[(A, Role::Active)], &[0]))
+            .unwrap();
+        let mut run = Run::new(here, 0);
+        let early = (0..steps).find_map(|_| run.advance(&store));
+        plane.remove(&here).unwrap();
+        plane
+            .apply(&plan_for(there, &[(B, Role::Active)], &[0]))
+            .unwrap();
+        early.unwrap_or_else(|| run.finish(&store)).check(&here);
+    }
+}
+
+#[test]
+fn a_run_that_knows_the_old_port_table_finds_nothing_foreign_there() {
+    let (here, there) = (key(0), key(3));
+    for steps in 0..9 {
+        let (mut plane, store) = plane();
+        plane
+            .apply(&plan_for(here, &[(A, Role::Active)], &[0]))
+            .unwrap();
+        let mut run = Run::new(here, 0);
+        let early = (0..steps).find_map(|_| run.advance(&store));
+        // A second port needs a larger table; then another address takes one of the old size.
+        plane
+            .apply(&plan_for(key(1), &[(A, Role::Active)], &[0]))
+            .unwrap();
+        plane
+            .apply(&plan_for(there, &[(B, Role::Active)], &[0]))
+            .unwrap();
+        early.unwrap_or_else(|| run.finish(&store)).check(&here);
+    }
 }

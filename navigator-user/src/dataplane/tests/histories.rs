@@ -119,7 +119,7 @@ impl History {
             }
             Step::Sweep => {
                 self.store_late_flows();
-                self.checked(Dataplane::sweep);
+                self.sweep();
             }
             Step::Flow {
                 vip,
@@ -185,6 +185,28 @@ impl History {
         if let Some(outcome) = self.runs[index].advance(image) {
             let run = self.runs.swap_remove(index);
             outcome.check(&run.key);
+        }
+    }
+
+    /// Sweeps while runs renew the flows that they found just before the sweep came by them.
+    fn sweep(&mut self) {
+        let words: Vec<FlowWord> = (0..SIZES.flow_sets as usize * 4)
+            .map(|entry| FlowWord(self.store.load(Table::Flows, entry * 2 + 1)))
+            .collect();
+        let served: Vec<bool> = words
+            .iter()
+            .map(|word| {
+                self.store
+                    .load(Table::Backends, word.backend() as usize * 8)
+            })
+            .map(|word| BackendWord(word).is_usable())
+            .collect();
+        self.checked(Dataplane::sweep);
+        for (entry, (word, served)) in words.into_iter().zip(served).enumerate() {
+            let at = entry * 2 + 1;
+            if served && self.store.load(Table::Flows, at) != word.0 && self.random(2) == 0 {
+                self.store.store(Table::Flows, at, word.0);
+            }
         }
     }
 

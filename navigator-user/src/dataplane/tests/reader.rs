@@ -117,6 +117,13 @@ impl Run {
                 let port = PortWord(store.load(Table::Ports, index as usize));
                 if port.is_for(self.key.port, protocol) {
                     assert_ne!(port.vip(), 0, "VIP id 0 is used");
+                    let address = [2, 3].map(|at| word(Table::Vips, port.vip(), 8, at));
+                    assert_eq!(
+                        address,
+                        [addr.hi, addr.lo],
+                        "{}: a run met another VIP",
+                        self.key
+                    );
                     Step::VipWord(port.vip() as u16)
                 } else {
                     Step::Done(Outcome::Unserved)
