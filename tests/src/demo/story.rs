@@ -117,7 +117,7 @@ impl Teller<'_, '_> {
         let worst = p.into_iter().fold(1.0, f64::min);
         self.report.none_may_fail(step, &samples);
         self.report
-            .step(step, &samples, format!("even: chi-square p ≥ {worst:.2}"));
+            .step(step, &samples, format!("even on every VIP: chi-square p ≥ {worst:.3}"));
         Ok(())
     }
 
