@@ -71,9 +71,9 @@ impl Nginx {
         }
     }
 
-    /// Kills it: new connections are refused, open ones reset.
-    pub fn kill(mut self) {
-        self.process.kill();
+    /// Kills it: new connections are refused, open ones reset. It is gone on return.
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Stops answering, without a word.
@@ -105,6 +105,16 @@ impl Nginx {
                 let _ = kill(pid, signal);
             }
         }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // The first process of a PID namespace takes all others along, and is waited for.
+        for master in children(self.process.pid()) {
+            let _ = kill(master, Signal::SIGKILL);
+        }
+        let _ = self.process.wait(Duration::from_secs(5));
     }
 }
 
