@@ -22,7 +22,7 @@ use std::{
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network namespace with its own `/sys`, `/sys/fs/bpf` and `/run`.
+/// A network namespace with its own `/sys`, `/sys/fs/bpf`, `/run` and `/var/lib`.
 #[derive(Debug)]
 pub struct Host {
     name: String,
@@ -213,12 +213,13 @@ fn isolate() -> Result<PathBuf> {
             "mount --make-rprivate /
              mount -t sysfs sysfs /sys
              mount -t bpf bpf /sys/fs/bpf
-             mount -t tmpfs tmpfs /run",
+             mount -t tmpfs tmpfs /run
+             mount -t tmpfs tmpfs /var/lib",
         ])
         .status()
         .context("cannot run sh")?;
     if !status.success() {
-        bail!("cannot mount /sys, /sys/fs/bpf and /run of a host");
+        bail!("cannot mount /sys, /sys/fs/bpf, /run and /var/lib of a host");
     }
     let tid = gettid();
     Ok(PathBuf::from(format!(

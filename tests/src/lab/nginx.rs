@@ -9,7 +9,7 @@ use nix::{
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -43,7 +43,7 @@ impl Nginx {
         fs::File::create(dir.join("big"))?.set_len(BIG)?;
         let sick = dir.join("sick");
         let config = dir.join("nginx.conf");
-        fs::write(&config, configuration(host.name(), port))?;
+        fs::write(&config, configuration(host.name(), port, &sick))?;
 
         // nginx leaves its workers behind when it is killed; the end of a PID namespace does not.
         let mut command = host.command("unshare");
@@ -108,7 +108,7 @@ impl Nginx {
     }
 }
 
-fn configuration(name: &str, port: u16) -> String {
+fn configuration(name: &str, port: u16, sick: &Path) -> String {
     format!(
         r#"
 daemon off;
@@ -134,12 +134,13 @@ http {{
         location = / {{ return 200 "{name}\n"; }}
         location = /big {{ limit_rate $arg_rate; }}
         location = /health {{
-            if (-f sick) {{ return 503 "sick\n"; }}
+            if (-f {sick}) {{ return 503 "sick\n"; }}
             return 200 "ok\n";
         }}
     }}
 }}
-"#
+"#,
+        sick = sick.display()
     )
 }
 

@@ -23,16 +23,23 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one by `spawn`, which is given its standard output and error:
-    /// the files `<base>.out` and `<base>.err`, appended to.
+    /// Starts one by `spawn`, which is given its standard output and error: the files
+    /// `<base>.out` and `<base>.err`, or `<base>-2.…` and so on if it is not the first.
     pub(super) fn start(
         base: &Path,
         what: &str,
         spawn: impl FnOnce(Stdio, Stdio) -> io::Result<Child>,
     ) -> Result<Self> {
-        let (out, err) = (with_suffix(base, "out"), with_suffix(base, "err"));
+        let free = (1..)
+            .map(|number| match number {
+                1 => base.to_owned(),
+                _ => with_suffix(base, &format!("-{number}")),
+            })
+            .find(|base| !with_suffix(base, ".out").exists());
+        let base = free.context("no free name")?;
+        let (out, err) = (with_suffix(&base, ".out"), with_suffix(&base, ".err"));
         let open = |path: &Path| -> Result<Stdio> {
-            let file = File::options().create(true).append(true).open(path);
+            let file = File::create(path);
             Ok(file
                 .with_context(|| format!("cannot write {}", path.display()))?
                 .into())
@@ -104,7 +111,6 @@ impl Drop for Process {
 
 fn with_suffix(base: &Path, suffix: &str) -> PathBuf {
     let mut name = base.as_os_str().to_owned();
-    name.push(".");
     name.push(suffix);
     name.into()
 }

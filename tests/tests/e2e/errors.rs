@@ -76,9 +76,13 @@ fn beside_another_daemon() {
     run(plan(1), |lab| {
         let daemon = Navigator::start(lab, &config())?;
         let pid = daemon.snapshot()?.daemon.pid;
-        let text = format!("socket = \"/run/other.sock\"\n{}", config().text());
-        let ended = refused(lab, &text)?;
-        says(&ended, &["/sys/fs/bpf/navigator"])?;
+        let same_state = format!("socket = \"/run/other.sock\"\n{}", config().text());
+        says(
+            &refused(lab, &same_state)?,
+            &["/var/lib/navigator", "state"],
+        )?;
+        let same_pins = format!("state = \"/run/other\"\n{same_state}");
+        says(&refused(lab, &same_pins)?, &["/sys/fs/bpf/navigator"])?;
         ensure!(
             daemon.snapshot()?.daemon.pid == pid,
             "the first one was harmed"
@@ -92,26 +96,26 @@ fn with_a_wrong_configuration() {
     run(plan(1), |lab| {
         let good = config().text();
         let cases: &[(&str, String, &[&str])] = &[
-            ("no TOML", "interfaces = [".into(), &["line 1"]),
+            ("no TOML", "interfaces = [".into(), &[":1:", "array"]),
             (
                 "unknown key",
                 format!("interface = \"eth0\"\n{good}"),
-                &["line 1", "interface"],
+                &[":1:", "interface"],
             ),
             (
                 "bad address",
                 good.replace(&web4().ip().to_string(), "10.77.1.300"),
-                &["line", "address", "10.77.1.300"],
+                &[".toml:", "address", "10.77.1.300"],
             ),
             (
                 "bad mode",
                 good.replace("\"l2\"", "\"l3\""),
-                &["line", "mode", "l3"],
+                &[".toml:", "mode", "l3"],
             ),
             (
                 "bad port",
                 good.replace("port = 80", "port = 0"),
-                &["line", "port", "0"],
+                &[".toml:", "port", "0"],
             ),
         ];
         for (what, text, words) in cases {

@@ -72,14 +72,15 @@ fn a_start_without_etcd() {
             ensure!(log.contains(Etcd::ENDPOINT), "log: {log}");
             anyhow::Ok(())
         })?;
+        wait::until("it shows what it adopted", SOON, || {
+            let snapshot = daemon.snapshot()?;
+            let adopted = snapshot.daemon.adopted && !snapshot.registry.connected;
+            ensure!(adopted, "{snapshot:?}");
+            anyhow::Ok(())
+        })?;
         ensure!(daemon.process()?.is_running(), "it ended");
         let sample = lab.client().enter(|| ask(web4()));
         ensure!(sample.outcome.is_ok(), "{sample:?}");
-        let snapshot = daemon.snapshot()?;
-        ensure!(
-            snapshot.daemon.adopted && !snapshot.registry.connected,
-            "{snapshot:?}"
-        );
 
         etcd(&mut web)?.resume()?;
         daemon.wait_until_ready()?;

@@ -92,8 +92,9 @@ fn held_vips_are_found_by_arp_and_ndp() {
         let (four, six) = (lab::v4(200), lab::v6(200));
         let mut config = Config::new(RegistryKind::Embedded)
             .vip("four", four, "near", Mode::L2)
-            .vip("six", six, "near", Mode::L2)
-            .service("near", &instances(false, true, false));
+            .vip("six", six, "near6", Mode::L2)
+            .service("near", &instances(false, true, false))
+            .service("near6", &instances(true, true, false));
         config.hold_vips = true;
         let _servers = serve(lab, &[four, six])?;
         let mut daemon = Navigator::start(lab, &config)?;

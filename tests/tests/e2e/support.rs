@@ -62,7 +62,8 @@ pub(crate) const fn plan(backends: u8) -> Plan {
     }
 }
 
-/// A service `web` of some backends behind the VIPs `web4` and `web6`, in mode `l2`.
+/// A service `web` of IPv4 backends behind the VIPs `web4`, in mode `l2`, and `web6`, in
+/// mode `ipip`.
 pub(crate) struct Web<'lab> {
     lab: &'lab Lab,
     /// The daemon.
@@ -94,7 +95,7 @@ pub(crate) fn web6() -> SocketAddr {
 pub(crate) fn web_config(registry: RegistryKind) -> Config {
     Config::new(registry)
         .vip("web4", web4().ip(), "web", Mode::L2)
-        .vip("web6", web6().ip(), "web", Mode::L2)
+        .vip("web6", web6().ip(), "web", Mode::Ipip)
 }
 
 impl<'lab> Web<'lab> {
