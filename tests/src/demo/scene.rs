@@ -20,8 +20,8 @@ use std::{
 
 /// Backends that there are from the start.
 pub(super) const FIRST: u8 = 4;
-/// The service's name.
-pub(super) const SERVICE: &str = "web";
+/// The services: the IPv4 and the IPv6 instances of the backends.
+pub(super) const SERVICES: [&str; 2] = ["web", "web6"];
 const PATIENCE: Duration = Duration::from_secs(15);
 const WORKERS: usize = 12;
 const PACE: Duration = Duration::from_millis(8);
@@ -31,24 +31,26 @@ const PACE: Duration = Duration::from_millis(8);
 pub(super) struct DemoVip {
     /// Its name.
     pub(super) name: &'static str,
-    /// How it is titled.
-    pub(super) mode: Mode,
+    mode: Mode,
+    service: &'static str,
     /// Where clients connect to.
     pub(super) target: SocketAddr,
 }
 
-/// The VIPs: both modes, both families.
+/// The VIPs: both modes, both families, and a tunnel of each family.
 pub(super) fn vips() -> [DemoVip; 4] {
-    let vip = |name, mode, address: IpAddr| DemoVip {
+    let [four, six] = SERVICES;
+    let vip = |name, mode, address: IpAddr, service| DemoVip {
         name,
         mode,
+        service,
         target: SocketAddr::new(address, 80),
     };
     [
-        vip("l2-v4", Mode::L2, lab::vip4(1)),
-        vip("l2-v6", Mode::L2, lab::vip6(1)),
-        vip("ipip-v4", Mode::Ipip, lab::vip4(2)),
-        vip("ipip-v6", Mode::Ipip, lab::vip6(2)),
+        vip("l2-v4", Mode::L2, lab::vip4(1), four),
+        vip("l2-v6", Mode::L2, lab::vip6(1), six),
+        vip("ipip-v4", Mode::Ipip, lab::vip4(2), four),
+        vip("ipip-v6", Mode::Ipip, lab::vip6(2), six),
     ]
 }
 
@@ -79,9 +81,14 @@ pub(super) fn name(index: u8) -> String {
     format!("b{}", index + 1)
 }
 
-/// What backend `index` registers.
-pub(super) fn instance(index: u8) -> SocketAddr {
-    SocketAddr::new(lab::backend(index).0, 80)
+/// What backend `index` registers: an instance of each service.
+pub(super) fn instances(index: u8) -> [(&'static str, SocketAddr); 2] {
+    let [four, six] = SERVICES;
+    let (v4, v6) = lab::backend(index);
+    [
+        (four, SocketAddr::new(v4, 80)),
+        (six, SocketAddr::new(v6, 80)),
+    ]
 }
 
 impl<'lab> Scene<'lab> {
@@ -106,7 +113,7 @@ impl<'lab> Scene<'lab> {
         let mut config = Config::new(registry);
         config.timing = Timing::QUICK;
         for vip in vips() {
-            config = config.vip(vip.name, vip.target.ip(), SERVICE, vip.mode);
+            config = config.vip(vip.name, vip.target.ip(), vip.service, vip.mode);
         }
         let mut scene = Self {
             lab,
@@ -149,15 +156,17 @@ impl<'lab> Scene<'lab> {
             Some(_) => &self.lab.backends[usize::from(index)],
             None => &self.lab.balancer,
         };
-        let mut command = host.command(binary()?);
-        command
-            .args(["register", SERVICE, &instance(index).to_string()])
-            .args(["--check-http", "/health"]);
-        if self.etcd.is_some() {
-            command.args(["--etcd", Etcd::ENDPOINT]);
+        for (service, address) in instances(index) {
+            let mut command = host.command(binary()?);
+            command
+                .args(["register", service, &address.to_string()])
+                .args(["--check-http", "/health"]);
+            if self.etcd.is_some() {
+                command.args(["--etcd", Etcd::ENDPOINT]);
+            }
+            let what = format!("register-{service}-{}", name(index));
+            self.registrants.push(host.start(&what, command)?);
         }
-        let what = format!("register-{}", name(index));
-        self.registrants.push(host.start(&what, command)?);
         Ok(())
     }
 
@@ -173,10 +182,8 @@ impl<'lab> Scene<'lab> {
             return Vec::new();
         };
         let known = (0..=FIRST).filter_map(|index| {
-            let backend = view
-                .backends
-                .iter()
-                .find(|b| b.address == instance(index))?;
+            let [(_, address), _] = instances(index);
+            let backend = view.backends.iter().find(|b| b.address == address)?;
             Some((name(index), backend.state))
         });
         known.collect()

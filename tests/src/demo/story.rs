@@ -2,7 +2,7 @@
 
 use super::{
     meter::{Meter, answered_by, failed, first, last},
-    scene::{self, FIRST, SERVICE, Scene, instance, name, vips},
+    scene::{self, FIRST, Scene, instances, name, vips},
     signals::Interruption,
     table::Row,
     view::{Caption, REDRAW, View},
@@ -117,7 +117,7 @@ impl Teller<'_, '_> {
         let worst = p.into_iter().fold(1.0, f64::min);
         self.report.none_may_fail(step, &samples);
         self.report
-            .step(step, &samples, format!("even: chi-square p ≥ {worst:.2}"));
+            .step(step, &samples, format!("even on every VIP: chi-square p ≥ {worst:.3}"));
         Ok(())
     }
 
@@ -149,10 +149,11 @@ impl Teller<'_, '_> {
         let step = format!("{drained} is drained");
         self.view.announce(&step);
         let since = Instant::now();
-        let target = instance(DRAINED).to_string();
-        self.scene
-            .daemon
-            .cli_ok(&["instance", "drain", SERVICE, &target])?;
+        for (service, address) in instances(DRAINED) {
+            let address = address.to_string();
+            let args = ["instance", "drain", service, &address];
+            self.scene.daemon.cli_ok(&args)?;
+        }
         self.watch(&step, 6)?;
         let samples = self.meter.end_step();
         let took = last(&samples, since, answered_by(&drained));

@@ -19,7 +19,7 @@ pub(super) struct Row {
 pub(super) fn render(rows: &[Row]) -> String {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::NOTHING)
         .set_header(["step", "requests", "failed", "figure"]);
     for row in rows {
         table.add_row([
