@@ -116,8 +116,11 @@ impl Teller<'_, '_> {
         let p = vips().map(|vip| evenness(&samples, vip.target));
         let worst = p.into_iter().fold(1.0, f64::min);
         self.report.none_may_fail(step, &samples);
-        self.report
-            .step(step, &samples, format!("even on every VIP: chi-square p ≥ {worst:.3}"));
+        self.report.step(
+            step,
+            &samples,
+            format!("even on every VIP: chi-square p ≥ {worst:.3}"),
+        );
         Ok(())
     }
 
