@@ -4,7 +4,7 @@
 //! Every change is a sequence of word stores that may be cut anywhere: what
 //! is new is whole before a word that leads to it is stored, and what is old
 //! is rewritten only after the last word that led to it is gone and a grace
-//! period has passed ([`super::sweep`]).
+//! period has passed (`sweep`).
 
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneError, DataplaneResult, Figures, NextHop, VipPlan,

@@ -3,9 +3,9 @@
 //! Everything that happens arrives as one of a few kinds of event: the
 //! registry changed, a check found something, a next hop changed, a table was
 //! planned, time passed. Each leads to the same steps: who takes part in the
-//! VIPs that it touches ([`vip_state`]), their tables if the participants
+//! VIPs that it touches (`vip_state`), their tables if the participants
 //! changed (built off the loop, the latest wins), the writes, the announced
-//! addresses, the snapshot ([`view`]). Errors stop here and become a problem
+//! addresses, the snapshot (`view`). Errors stop here and become a problem
 //! that the snapshot shows: a source of events could do nothing with them.
 
 mod addresses;

@@ -1,6 +1,6 @@
 //! Which suites there are, and how each is run.
 
-use std::{ffi::OsStr, fmt, fs, process::Command};
+use std::{ffi::OsStr, fmt, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -54,25 +54,30 @@ impl fmt::Display for Suite {
 
 /// All suites, in the order in which they run.
 pub(crate) fn discover(workspace: &Workspace) -> Result<Vec<Suite>> {
-    let dir = workspace.root.join("tests/tests");
-    let mut names = Vec::new();
-    if dir.exists() {
-        let entries =
-            fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            let stem = path.file_stem().and_then(OsStr::to_str);
-            if path.extension() == Some(OsStr::new("rs")) {
-                names.extend(stem.map(str::to_owned));
-            }
-        }
-    }
-    names.sort();
-    let files = names.into_iter().map(Suite::File);
+    let files = files(&workspace.root.join("tests/tests"))?;
+    let files = files.into_iter().map(Suite::File);
     Ok([Suite::Checks, Suite::Unit]
         .into_iter()
         .chain(files)
         .collect())
+}
+
+/// The integration tests that Cargo finds in a directory: `NAME.rs` and `NAME/main.rs`.
+fn files(dir: &Path) -> Result<Vec<String>> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension() == Some(OsStr::new("rs")) || path.join("main.rs").exists() {
+            let name = path.file_stem().and_then(OsStr::to_str);
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Those with these names, or all if there are no names.
@@ -106,6 +111,8 @@ fn options(suite: &Suite, extra: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, process};
+
     use super::*;
 
     fn all() -> Vec<Suite> {
@@ -114,6 +121,22 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn suites_are_found_as_cargo_finds_them() -> Result<()> {
+        let dir = env::temp_dir().join(format!("navigator-xtask-suites-{}", process::id()));
+        for inner in ["packets", "support"] {
+            fs::create_dir_all(dir.join(inner))?;
+        }
+        for file in ["e2e.rs", "packets/main.rs", "support/mod.rs", "notes.md"] {
+            fs::write(dir.join(file), "")?;
+        }
+        let found = files(&dir);
+        fs::remove_dir_all(&dir)?;
+        assert_eq!(found?, ["e2e", "packets"]);
+        assert!(files(&dir)?.is_empty());
+        Ok(())
     }
 
     #[test]
