@@ -372,6 +372,49 @@ fn the_program_forwards_by_the_tables_that_were_written() {
     assert_eq!(traffic, 0, "a new backend starts from zero");
 }
 
+#[test]
+fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
+    let mut plane = KernelDataplane::open(KernelSettings {
+        pins: None,
+        interfaces: Vec::new(),
+        hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
+        plan_seed: 42,
+        sizes: SIZES,
+    })
+    .unwrap();
+    let balancer = [2, 0, 0, 0, 0, 1];
+    let egress = plane.make_interface_for_test(1000, balancer).unwrap();
+    plane.apply(&plan(101)).unwrap();
+    let mut program = plane.load_program_for_test(balancer, egress).unwrap();
+    let mut malformed = |protocol: u8, at: usize, value: u8| {
+        let mut packet = syn(balancer);
+        packet[23] = protocol;
+        // As a UDP header: 20 bytes.
+        packet[38..40].copy_from_slice(&[0, 20]);
+        packet[at] = value;
+        let result = program.xdp().unwrap().test_run(TestRunOptions {
+            data_in: Some(&packet),
+            ..TestRunOptions::default()
+        });
+        assert_eq!(
+            result.unwrap().return_value,
+            1,
+            "dropped, for whatever reason"
+        );
+        let counters = plane.figures().counters;
+        let found = counters.iter().find(|c| c.0 == "drop_malformed");
+        found.unwrap().1
+    };
+    // Data offsets of 4 and of 6 words, where there is room for 5; then the one that is right.
+    assert_eq!(malformed(6, 46, 0x40), 1);
+    assert_eq!(malformed(6, 46, 0x60), 2);
+    assert_eq!(malformed(6, 46, 0x50), 2);
+    // UDP lengths of 7 and of 21 bytes, where there is room for 20; then one that is right.
+    assert_eq!(malformed(17, 39, 7), 3);
+    assert_eq!(malformed(17, 39, 21), 4);
+    assert_eq!(malformed(17, 39, 19), 4);
+}
+
 /// A TCP SYN over IPv4 to 192.0.2.1:80.
 fn syn(destination: [u8; 6]) -> Vec<u8> {
     let mut frame = Vec::new();
