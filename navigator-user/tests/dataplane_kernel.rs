@@ -6,7 +6,11 @@
 
 use aya::{
     maps::MapData,
-    programs::{TestRun, TestRunOptions, loaded_links},
+    programs::{
+        TestRun, TestRunOptions,
+        links::{FdLink, PinnedLink},
+        loaded_links,
+    },
 };
 use navigator_common::hash::HashKey;
 use navigator_core::{
@@ -20,11 +24,16 @@ use navigator_user::dataplane::{
     },
     store::Sizes,
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
 use std::{
     net::SocketAddr,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 const SIZES: Sizes = Sizes {
@@ -298,6 +307,94 @@ fn an_interface_that_was_made_again_is_attached_again() {
     ip("link set va up");
     let again = KernelDataplane::open(settings).unwrap();
     assert_eq!(again.interfaces(), [("va".to_owned(), AttachMode::Native)]);
+}
+
+/// The program that the pinned link of `va` holds, and the interface that it is on.
+fn linked(pins: &Pins) -> (u32, u32) {
+    let link = PinnedLink::from_pin(pins.path().join("link_va")).unwrap();
+    (
+        FdLink::from(link).info().unwrap().program_id(),
+        nix::net::if_::if_nametoindex("va").unwrap_or(0),
+    )
+}
+
+/// Frames for `mac` that `va` takes from its peer, of which the program counts `counter`.
+fn counted(plane: &KernelDataplane, mac: [u8; 6], counter: &str) -> u64 {
+    let count = || {
+        let counters = plane.figures().counters;
+        counters.iter().find(|found| found.0 == counter).unwrap().1
+    };
+    let before = count();
+    send_by("vb", &syn(mac));
+    let end = Instant::now() + Duration::from_secs(2);
+    while count() == before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    count() - before
+}
+
+/// Sends a frame out of an interface.
+fn send_by(interface: &str, frame: &[u8]) {
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::empty(),
+        None,
+    )
+    .unwrap();
+    let to = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: nix::net::if_::if_nametoindex(interface).unwrap() as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: both pointers are to live values of the lengths given; the call keeps neither.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const to).cast(),
+            size_of_val(&to) as libc::socklen_t,
+        )
+    };
+    assert_eq!(sent, frame.len() as isize);
+}
+
+#[test]
+fn a_running_daemon_follows_its_interfaces() {
+    private_network();
+    let pins = Pins::new("followed");
+    let mut settings = pins.settings();
+    settings.interfaces = vec![interface("va", Attach::Native)];
+    let mut plane = KernelDataplane::open(settings).unwrap();
+    let first = linked(&pins);
+    plane.sweep();
+    assert_eq!(linked(&pins), first, "nothing changed, nothing is loaded");
+
+    let new = [2, 0, 0, 0, 0, 0x77];
+    ip("link set va address 02:00:00:00:00:77");
+    assert!(counted(&plane, new, "pass_other_mac") >= 1);
+    plane.sweep();
+    assert_ne!(linked(&pins).0, first.0);
+    assert_eq!(counted(&plane, new, "pass_not_vip"), 1);
+    assert_eq!(plane.figures().problems, Vec::<String>::new());
+
+    ip("link del va");
+    plane.sweep();
+    assert!(plane.figures().problems[0].contains("there is no interface va"));
+
+    ip("link add va address 02:00:00:00:00:78 type veth peer name vb");
+    ip("link set va up");
+    ip("link set vb up");
+    plane.sweep();
+    assert_eq!(plane.figures().problems, Vec::<String>::new());
+    assert_ne!(linked(&pins), first);
+    assert_eq!(counted(&plane, [2, 0, 0, 0, 0, 0x78], "pass_not_vip"), 1);
 }
 
 #[test]
