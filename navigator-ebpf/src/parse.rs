@@ -93,6 +93,10 @@ pub(crate) fn destination(frame: &Frame<'_>) -> Result<Destination, Reason> {
                 lo: headers.read::<u64, 46>(),
             }
         };
+        // `::ffff:a.b.c.d` on the wire would be taken for the IPv4 VIP that is spelled so.
+        if address.is_v4() {
+            return Err(Reason::PassNotVip);
+        }
         Ok(Destination {
             family: Family::V6,
             address,
