@@ -28,14 +28,12 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
         .ok_or(Reason::DropCorrupt)?;
 
     let known = find(set, fingerprint);
-    if let Some(entry) = known {
-        // SAFETY: `find` returns an entry of the live set.
-        let word = FlowWord(load(unsafe { &(*entry).word }));
-        if let Some(chosen) = remembered(word, opens) {
-            refresh(entry, word, opens, now);
-            count::event(Event::FlowHit);
-            return Ok(chosen);
-        }
+    if let Some((entry, word)) = known
+        && let Some(chosen) = remembered(word, opens)
+    {
+        refresh(entry, word, opens, now);
+        count::event(Event::FlowHit);
+        return Ok(chosen);
     }
 
     let target = if opens {
@@ -43,16 +41,12 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
     } else {
         owner_of_older(slot)?
     };
-    if let Some(entry) = known {
-        // SAFETY: an entry of a live set; one aligned word, whole.
-        unsafe { replace(entry, FlowWord::new(target.id, false, now)) };
-        count::event(Event::FlowRemembered);
-        return Ok(target);
-    }
-    if !slot.is_at_risk() && !track_all {
-        return Ok(target);
-    }
-    let outcome = remember(set, fingerprint, FlowWord::new(target.id, false, now), now);
+    let new = FlowWord::new(target.id, false, now);
+    let outcome = match known {
+        Some((entry, old)) => replace(entry, old, new),
+        None if slot.is_at_risk() || track_all => remember(set, fingerprint, new, now),
+        None => return Ok(target),
+    };
     count::event(outcome);
     if opens && outcome != Event::FlowRemembered {
         return Ok(takes_over(slot).unwrap_or(target));
@@ -95,13 +89,18 @@ fn takes_over(slot: Slot) -> Option<Chosen> {
     select::by_id(slot.previous()).filter(|previous| previous.word.takes_new())
 }
 
+/// The entry of a flow, and what it says.
 #[inline(always)]
-fn find(set: *mut FlowSet, fingerprint: u64) -> Option<*mut FlowEntry> {
+fn find(set: *mut FlowSet, fingerprint: u64) -> Option<(*mut FlowEntry, FlowWord)> {
     for way in 0..WAYS {
         let entry = entry(set, way);
         // SAFETY: an entry of the live set.
-        if load(unsafe { &(*entry).fingerprint }) == fingerprint {
-            return Some(entry);
+        let (print, word) = unsafe { (&(*entry).fingerprint, &(*entry).word) };
+        if load(print) == fingerprint {
+            let word = FlowWord(load(word));
+            // Another CPU may have given the entry to another flow in between; then the word is
+            // that one's, and perhaps of another VIP.
+            return (load(print) == fingerprint).then_some((entry, word));
         }
     }
     None
@@ -124,40 +123,44 @@ fn refresh(entry: *mut FlowEntry, word: FlowWord, opens: bool, now: u32) {
     }
 }
 
-/// Stores what is remembered of a flow: one aligned word, whole.
-///
-/// # Safety
-///
-/// `entry` lies in a live set.
+/// Lets a remembered flow lead elsewhere, if its entry still says what was read there.
 #[inline(always)]
-unsafe fn replace(entry: *mut FlowEntry, word: FlowWord) {
-    // SAFETY: as the caller promised.
-    unsafe { core::ptr::write_volatile(&raw mut (*entry).word, word.0) };
+fn replace(entry: *mut FlowEntry, old: FlowWord, new: FlowWord) -> Event {
+    // SAFETY: an aligned word of an entry of a live set.
+    if unsafe { exchange(&raw mut (*entry).word, old.0, new.0) } {
+        Event::FlowRemembered
+    } else {
+        Event::FlowLostRace
+    }
 }
 
 /// Puts a flow into an entry that is free, expired or embryonic.
 #[inline(always)]
 fn remember(set: *mut FlowSet, fingerprint: u64, word: FlowWord, now: u32) -> Event {
-    let Some((victim, old)) = victim(set, now) else {
+    let Some((victim, old, seen)) = victim(set, now) else {
         return Event::FlowSetFull;
     };
-    // SAFETY: an entry of the live set. Who wins the exchange owns the entry until it
-    // publishes a fingerprint; the second exchange cannot fail and orders the stores.
+    // SAFETY: an entry of the live set. Who wins the exchange owns the fingerprint until it
+    // publishes one; the last exchange cannot fail and orders the stores.
     unsafe {
         let place = &raw mut (*victim).fingerprint;
         if !exchange(place, old, BUSY) {
             return Event::FlowLostRace;
         }
-        replace(victim, word);
+        // The old flow may have become an established one since the entry was chosen.
+        if !exchange(&raw mut (*victim).word, seen.0, word.0) {
+            exchange(place, BUSY, old);
+            return Event::FlowLostRace;
+        }
         exchange(place, BUSY, fingerprint);
     }
     Event::FlowRemembered
 }
 
-/// The entry that a new flow may take, with its fingerprint: a free one, else one that
+/// The entry that a new flow may take, with its fingerprint and word: a free one, else one that
 /// outlived its time, else the embryonic one that was silent for longest.
 #[inline(always)]
-fn victim(set: *mut FlowSet, now: u32) -> Option<(*mut FlowEntry, u64)> {
+fn victim(set: *mut FlowSet, now: u32) -> Option<(*mut FlowEntry, u64, FlowWord)> {
     let mut best = None;
     let mut best_rank = 0;
     for way in 0..WAYS {
@@ -167,7 +170,7 @@ fn victim(set: *mut FlowSet, now: u32) -> Option<(*mut FlowEntry, u64)> {
             unsafe { (load(&(*entry).fingerprint), FlowWord(load(&(*entry).word))) };
         let rank = rank(print, word, now);
         if rank > best_rank {
-            best = Some((entry, print));
+            best = Some((entry, print, word));
             best_rank = rank;
         }
     }
@@ -186,7 +189,7 @@ fn rank(fingerprint: u64, word: FlowWord, now: u32) -> u64 {
     } else if word.is_established() {
         0
     } else {
-        1 + u64::from(now.wrapping_sub(word.time()))
+        1 + u64::from(word.age(now))
     }
 }
 

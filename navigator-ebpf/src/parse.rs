@@ -93,6 +93,10 @@ pub(crate) fn destination(frame: &Frame<'_>) -> Result<Destination, Reason> {
                 lo: headers.read::<u64, 46>(),
             }
         };
+        // `::ffff:a.b.c.d` on the wire would be taken for the IPv4 VIP that is spelled so.
+        if address.is_v4() {
+            return Err(Reason::PassNotVip);
+        }
         Ok(Destination {
             family: Family::V6,
             address,
@@ -208,7 +212,27 @@ fn transport(
     if length < header + needed || !holds(frame, ETH_LEN + length) {
         return Err(MALFORMED);
     }
-    frame.view(ETH_LEN + header, needed).ok_or(MALFORMED)
+    let view = frame.view(ETH_LEN + header, needed).ok_or(MALFORMED)?;
+    if sound(view, protocol, length - header) {
+        Ok(view)
+    } else {
+        Err(MALFORMED)
+    }
+}
+
+/// Whether the length that a TCP header (of itself) or a UDP header (of the whole datagram)
+/// tells fits between its fixed part and the `room` that the IP packet has.
+#[inline(always)]
+fn sound(transport: View, protocol: u8, room: usize) -> bool {
+    if protocol == TCP {
+        // SAFETY: byte 12 lies in the 20 bytes of a TCP header.
+        let length = usize::from(unsafe { transport.read::<u8, 12>() } >> 4) * 4;
+        length >= TCP_LEN && length <= room
+    } else {
+        // SAFETY: bytes 4 and 5 lie in the 8 bytes of a UDP header.
+        let length = usize::from(u16::from_be(unsafe { transport.read::<u16, 4>() }));
+        length >= UDP_LEN && length <= room
+    }
 }
 
 /// Whether the frame has at least `length` bytes.

@@ -6,7 +6,11 @@
 
 use aya::{
     maps::MapData,
-    programs::{TestRun, TestRunOptions, loaded_links},
+    programs::{
+        TestRun, TestRunOptions,
+        links::{FdLink, PinnedLink},
+        loaded_links,
+    },
 };
 use navigator_common::hash::HashKey;
 use navigator_core::{
@@ -20,11 +24,16 @@ use navigator_user::dataplane::{
     },
     store::Sizes,
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
 use std::{
     net::SocketAddr,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 const SIZES: Sizes = Sizes {
@@ -300,6 +309,94 @@ fn an_interface_that_was_made_again_is_attached_again() {
     assert_eq!(again.interfaces(), [("va".to_owned(), AttachMode::Native)]);
 }
 
+/// The program that the pinned link of `va` holds, and the interface that it is on.
+fn linked(pins: &Pins) -> (u32, u32) {
+    let link = PinnedLink::from_pin(pins.path().join("link_va")).unwrap();
+    (
+        FdLink::from(link).info().unwrap().program_id(),
+        nix::net::if_::if_nametoindex("va").unwrap_or(0),
+    )
+}
+
+/// Frames for `mac` that `va` takes from its peer, of which the program counts `counter`.
+fn counted(plane: &KernelDataplane, mac: [u8; 6], counter: &str) -> u64 {
+    let count = || {
+        let counters = plane.figures().counters;
+        counters.iter().find(|found| found.0 == counter).unwrap().1
+    };
+    let before = count();
+    send_by("vb", &syn(mac));
+    let end = Instant::now() + Duration::from_secs(2);
+    while count() == before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    count() - before
+}
+
+/// Sends a frame out of an interface.
+fn send_by(interface: &str, frame: &[u8]) {
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::empty(),
+        None,
+    )
+    .unwrap();
+    let to = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: nix::net::if_::if_nametoindex(interface).unwrap() as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: both pointers are to live values of the lengths given; the call keeps neither.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const to).cast(),
+            size_of_val(&to) as libc::socklen_t,
+        )
+    };
+    assert_eq!(sent, frame.len() as isize);
+}
+
+#[test]
+fn a_running_daemon_follows_its_interfaces() {
+    private_network();
+    let pins = Pins::new("followed");
+    let mut settings = pins.settings();
+    settings.interfaces = vec![interface("va", Attach::Native)];
+    let mut plane = KernelDataplane::open(settings).unwrap();
+    let first = linked(&pins);
+    plane.sweep();
+    assert_eq!(linked(&pins), first, "nothing changed, nothing is loaded");
+
+    let new = [2, 0, 0, 0, 0, 0x77];
+    ip("link set va address 02:00:00:00:00:77");
+    assert!(counted(&plane, new, "pass_other_mac") >= 1);
+    plane.sweep();
+    assert_ne!(linked(&pins).0, first.0);
+    assert_eq!(counted(&plane, new, "pass_not_vip"), 1);
+    assert_eq!(plane.figures().problems, Vec::<String>::new());
+
+    ip("link del va");
+    plane.sweep();
+    assert!(plane.figures().problems[0].contains("there is no interface va"));
+
+    ip("link add va address 02:00:00:00:00:78 type veth peer name vb");
+    ip("link set va up");
+    ip("link set vb up");
+    plane.sweep();
+    assert_eq!(plane.figures().problems, Vec::<String>::new());
+    assert_ne!(linked(&pins), first);
+    assert_eq!(counted(&plane, [2, 0, 0, 0, 0, 0x78], "pass_not_vip"), 1);
+}
+
 #[test]
 fn the_program_forwards_by_the_tables_that_were_written() {
     let settings = KernelSettings {
@@ -370,6 +467,49 @@ fn the_program_forwards_by_the_tables_that_were_written() {
         .map(|b| b.packets)
         .sum();
     assert_eq!(traffic, 0, "a new backend starts from zero");
+}
+
+#[test]
+fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
+    let mut plane = KernelDataplane::open(KernelSettings {
+        pins: None,
+        interfaces: Vec::new(),
+        hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
+        plan_seed: 42,
+        sizes: SIZES,
+    })
+    .unwrap();
+    let balancer = [2, 0, 0, 0, 0, 1];
+    let egress = plane.make_interface_for_test(1000, balancer).unwrap();
+    plane.apply(&plan(101)).unwrap();
+    let mut program = plane.load_program_for_test(balancer, egress).unwrap();
+    let mut malformed = |protocol: u8, at: usize, value: u8| {
+        let mut packet = syn(balancer);
+        packet[23] = protocol;
+        // As a UDP header: 20 bytes.
+        packet[38..40].copy_from_slice(&[0, 20]);
+        packet[at] = value;
+        let result = program.xdp().unwrap().test_run(TestRunOptions {
+            data_in: Some(&packet),
+            ..TestRunOptions::default()
+        });
+        assert_eq!(
+            result.unwrap().return_value,
+            1,
+            "dropped, for whatever reason"
+        );
+        let counters = plane.figures().counters;
+        let found = counters.iter().find(|c| c.0 == "drop_malformed");
+        found.unwrap().1
+    };
+    // Data offsets of 4 and of 6 words, where there is room for 5; then the one that is right.
+    assert_eq!(malformed(6, 46, 0x40), 1);
+    assert_eq!(malformed(6, 46, 0x60), 2);
+    assert_eq!(malformed(6, 46, 0x50), 2);
+    // UDP lengths of 7 and of 21 bytes, where there is room for 20; then one that is right.
+    assert_eq!(malformed(17, 39, 7), 3);
+    assert_eq!(malformed(17, 39, 21), 4);
+    assert_eq!(malformed(17, 39, 19), 4);
 }
 
 /// A TCP SYN over IPv4 to 192.0.2.1:80.

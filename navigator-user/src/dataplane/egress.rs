@@ -102,6 +102,24 @@ impl<S: Store> Plane<S> {
         Ok(index)
     }
 
+    /// The program is not attached to this interface any more.
+    pub(super) fn leave_interface(&mut self, interface: u32) {
+        if let Some(exit) = self.egress.by_interface.get_mut(&interface) {
+            exit.kept = false;
+        }
+    }
+
+    /// Brings the MAC addresses of all interfaces up to date, but of those that are gone.
+    pub(super) fn refresh_interfaces(&self) {
+        let asked = self.egress.by_interface.iter();
+        for (&interface, exit) in asked.filter(|(_, exit)| !exit.given) {
+            if let Ok(mac) = self.store.device_mac(interface) {
+                let index = exit.index.into();
+                put(&self.store, Table::Egress, index, mac::to_word(mac));
+            }
+        }
+    }
+
     /// Makes up an interface with this MAC address, which the kernel need not have:
     /// for tests and benchmarks.
     pub(super) fn make_interface(&mut self, interface: u32, mac: [u8; 6]) -> DataplaneResult<u8> {

@@ -32,6 +32,7 @@ impl<S: Store> Plane<S> {
                 .map(|(name, index)| (name, self.store.counter(index)))
                 .collect(),
             tables: self.table_figures(),
+            problems: Vec::new(),
         }
     }
 

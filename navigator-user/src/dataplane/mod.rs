@@ -147,6 +147,8 @@ pub struct Figures {
     pub counters: Vec<(&'static str, u64)>,
     /// How full each table is: name, used, capacity.
     pub tables: Vec<(&'static str, u64, u64)>,
+    /// What is wrong with the interfaces that packets come in by, in words.
+    pub problems: Vec<String>,
 }
 
 /// Why the data plane did not do what it was asked.
@@ -212,7 +214,8 @@ pub trait Dataplane: Send {
     /// Sets or clears the way to all backends on one host.
     fn set_next_hop(&mut self, host: IpAddr, hop: Option<NextHop>) -> DataplaneResult<()>;
 
-    /// Frees ids and memory that nothing names any more. Called about once a second.
+    /// Frees ids and memory that nothing names any more, and follows the interfaces: their
+    /// MAC addresses, and that they were made again. Called about once a second.
     fn sweep(&mut self);
 
     /// Reads all figures.

@@ -424,6 +424,7 @@ fn problems(world: &World<'_>) -> Vec<String> {
         (!problem.is_empty()).then(|| format!("VIP {}: {problem}", state.vip.name))
     };
     let mut problems: Vec<_> = world.vips.values().filter_map(of_vip).collect();
+    problems.extend(world.figures.problems.iter().cloned());
     problems.extend(world.addresses.problems().iter().cloned());
     problems.extend(world.vips.values().filter_map(|state| {
         let warning =

@@ -1,8 +1,12 @@
 //! Where packets are run: the real program over tables that the real writer
 //! filled, by BPF_PROG_TEST_RUN.
 
-use super::{LOCAL_MAC, ROUTER_MAC};
-use anyhow::{Context, Result, ensure};
+use super::{
+    addresses::{Family, LOCAL_MAC, host_mac},
+    counters::Counters,
+    expect::{Action, Outcome},
+};
+use anyhow::{Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
 use navigator_common::hash::HashKey;
 use navigator_core::{
@@ -11,41 +15,10 @@ use navigator_core::{
 };
 use navigator_user::dataplane::{
     Applied, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
-    kernel::{KernelDataplane, KernelSettings, LoadedProgram},
+    kernel::{KernelDataplane, KernelSettings, KernelStore, LoadedProgram},
     store::Sizes,
 };
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-};
-
-/// XDP actions, as the kernel numbers them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum Action {
-    /// The program could not go on.
-    Aborted = 0,
-    /// Discarded.
-    Drop = 1,
-    /// To the host's network stack.
-    Pass = 2,
-    /// Out of the interface that it came in by.
-    Tx = 3,
-    /// Out of another interface.
-    Redirect = 4,
-}
-
-/// What became of a packet.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome {
-    /// The program's verdict.
-    pub action: Action,
-    /// The frame afterwards.
-    pub frame: Vec<u8>,
-    /// Every counter that changed, by how much: `pass_not_vip`, `flow_hit`,
-    /// `<backend> packets`, `<backend> bytes`.
-    pub counted: BTreeMap<String, u64>,
-}
+use std::net::{IpAddr, SocketAddr};
 
 /// The hash key of the bed; any will do.
 pub const HASH_KEY: HashKey = HashKey::from_words([
@@ -60,6 +33,15 @@ pub const HASH_KEY: HashKey = HashKey::from_words([
 pub const IFINDEX: u32 = 4001;
 /// A VIP's slots here: few, so that a test can name each.
 pub const SLOTS: u32 = 251;
+/// Sizes of the tables; small, so that all counters can be read after every packet.
+pub const SIZES: Sizes = Sizes {
+    slots: 1 << 14,
+    backends: 64,
+    flow_sets: 64,
+};
+
+/// Room in front of and behind a frame that comes out.
+const GROWTH: usize = 256;
 
 /// A backend in a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +52,22 @@ pub enum Role {
     Draining,
     /// Serves nobody.
     Dead,
+}
+
+/// Settings of a VIP of [`SLOTS`] slots whose unserved ports are dropped; change
+/// what a test needs otherwise.
+pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSettings {
+    VipSettings {
+        key: VipKey {
+            address: address.ip(),
+            protocol,
+            port: address.port(),
+        },
+        slots: SLOTS,
+        mode,
+        udp: UdpPolicy::Rehash,
+        unserved: UnservedPolicy::Drop,
+    }
 }
 
 /// The data plane and a program on it.
@@ -93,83 +91,93 @@ impl Bed {
             interfaces: Vec::new(),
             hash_key: HASH_KEY,
             plan_seed: 1,
-            sizes: Sizes {
-                slots: 1 << 14,
-                backends: 256,
-                flow_sets: 64,
-            },
+            sizes: SIZES,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
         Ok(Self { plane, program })
     }
 
-    /// Settings of a VIP; change what a test needs otherwise.
-    pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSettings {
-        VipSettings {
-            key: VipKey {
-                address: address.ip(),
-                protocol,
-                port: address.port(),
-            },
-            slots: SLOTS,
-            mode,
-            udp: UdpPolicy::Rehash,
-            unserved: UnservedPolicy::Drop,
-        }
-    }
-
-    /// Applies a table in which every slot belongs to the first active backend.
+    /// Applies a table in which every slot belongs to the first active backend. All of
+    /// them become reachable.
     ///
     /// # Errors
     /// If the data plane refuses.
-    pub fn apply(&mut self, vip: &VipSettings, backends: &[(SocketAddr, Role)]) -> Result<Applied> {
-        let members: Vec<_> = backends
-            .iter()
-            .map(|(address, role)| member(*address, *role))
-            .collect();
-        let owner = members.iter().position(|member| member.takes_new);
-        let owner = owner.map_or(NOBODY, |index| index as u32);
-        let table = vec![owner; vip.slots as usize];
+    pub fn serve(&mut self, vip: &VipSettings, backends: &[(SocketAddr, Role)]) -> Result<Applied> {
+        let owner = backends.iter().position(|(_, role)| *role == Role::Active);
+        self.spread(vip, backends, |_| owner)
+    }
+
+    /// As [`Bed::serve`], with the owner of each slot, an index into `backends`.
+    ///
+    /// # Errors
+    /// If the data plane refuses.
+    pub fn spread(
+        &mut self,
+        vip: &VipSettings,
+        backends: &[(SocketAddr, Role)],
+        owner: impl Fn(u32) -> Option<usize>,
+    ) -> Result<Applied> {
+        for (address, _) in backends {
+            self.reach(address.ip(), IFINDEX)?;
+        }
+        let members = backends.iter().map(|(address, role)| Member {
+            address: *address,
+            weight: 100,
+            state: match role {
+                Role::Active => State::Active,
+                Role::Draining => State::Draining,
+                Role::Dead => State::Unhealthy,
+            },
+            why: String::new(),
+            takes_new: *role == Role::Active,
+            usable: *role != Role::Dead,
+        });
+        let owner = |slot| owner(slot).map_or(NOBODY, |index| index as u32);
         Ok(self.plane.apply(&VipPlan {
             vip: vip.clone(),
-            members,
-            table,
+            members: members.collect(),
+            table: (0..vip.slots).map(owner).collect(),
         })?)
     }
 
-    /// Makes `host` reachable behind `mac` on the program's interface; tunnels to it start at `source`.
+    /// Makes a host reachable by an interface: the program's own, one that was made up for
+    /// [`Bed::plane`], or a real one. Tunnels start at the family's local address.
     ///
     /// # Errors
     /// If the data plane refuses.
-    pub fn reach(&mut self, host: IpAddr, mac: [u8; 6], source: IpAddr) -> Result<()> {
-        self.reach_by(host, IFINDEX, mac, source)
+    pub fn reach(&mut self, host: IpAddr, ifindex: u32) -> Result<()> {
+        let hop = NextHop {
+            mac: host_mac(host),
+            ifindex,
+            source: Family::of(host).local(),
+        };
+        Ok(self.plane.set_next_hop(host, Some(hop))?)
     }
 
-    /// As [`Bed::reach`], by another interface, known to [`Bed::plane`].
+    /// Forgets the way to a host.
     ///
     /// # Errors
     /// If the data plane refuses.
-    pub fn reach_by(
-        &mut self,
-        host: IpAddr,
-        ifindex: u32,
-        mac: [u8; 6],
-        source: IpAddr,
-    ) -> Result<()> {
-        Ok(self.plane.set_next_hop(
-            host,
-            Some(NextHop {
-                mac,
-                ifindex,
-                source,
-            }),
-        )?)
+    pub fn lose(&mut self, host: IpAddr) -> Result<()> {
+        Ok(self.plane.set_next_hop(host, None)?)
     }
 
     /// The data plane itself.
-    pub fn plane(&mut self) -> &mut KernelDataplane {
+    pub const fn plane(&mut self) -> &mut KernelDataplane {
         &mut self.plane
+    }
+
+    /// The words of the tables.
+    pub const fn store(&self) -> &KernelStore {
+        self.plane.store()
+    }
+
+    /// Flows in the cache that are alive.
+    pub fn remembered(&self) -> u64 {
+        let tables = self.plane.figures().tables;
+        let mut flows = tables.iter().filter(|(name, ..)| *name == "flows");
+        flows.next().map_or(0, |(_, used, _)| *used)
     }
 
     /// Runs one frame through the program.
@@ -177,99 +185,19 @@ impl Bed {
     /// # Errors
     /// If the kernel refuses to run it.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
-        let before = self.counters();
-        let mut out = vec![0; frame.len() + 256];
+        let before = Counters::read(self.plane.store());
+        let mut out = vec![0; frame.len() + GROWTH];
         let result = self.program.xdp()?.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
             ..TestRunOptions::new()
         })?;
         out.truncate(result.data_size_out as usize);
-        let mut counted = self.counters();
-        counted.retain(|name, count| {
-            *count -= before.get(name).copied().unwrap_or(0);
-            *count > 0
-        });
+        let store = self.plane.store();
         Ok(Outcome {
-            action: action(result.return_value)?,
+            action: Action::new(result.return_value)?,
             frame: out,
-            counted,
+            counted: Counters::read(store).since(&before, store),
         })
     }
-
-    fn counters(&self) -> BTreeMap<String, u64> {
-        let figures = self.plane.figures();
-        let backends = figures
-            .vips
-            .iter()
-            .flat_map(|vip| &vip.backends)
-            .flat_map(|backend| {
-                [
-                    (format!("{} packets", backend.address), backend.packets),
-                    (format!("{} bytes", backend.address), backend.bytes),
-                ]
-            });
-        let named = figures
-            .counters
-            .iter()
-            .map(|(name, packets)| ((*name).to_owned(), *packets));
-        named.chain(backends).collect()
-    }
-}
-
-/// An outcome in which `frame` is left as it was and only `counter` changed.
-pub fn untouched(action: Action, frame: &[u8], counter: &str) -> Outcome {
-    Outcome {
-        action,
-        frame: frame.to_vec(),
-        counted: BTreeMap::from([(counter.to_owned(), 1)]),
-    }
-}
-
-/// An outcome in which `frame` leaves for `backend` with `length` bytes counted, and `events` too.
-pub fn sent(frame: Vec<u8>, backend: SocketAddr, length: usize, events: &[&str]) -> Outcome {
-    let events = events.iter().map(|event| ((*event).to_owned(), 1));
-    let traffic = [
-        (format!("{backend} packets"), 1),
-        (format!("{backend} bytes"), length as u64),
-    ];
-    Outcome {
-        action: Action::Tx,
-        frame,
-        counted: events.chain(traffic).collect(),
-    }
-}
-
-/// The MAC address of the backend with this number.
-pub const fn backend_mac(number: u8) -> [u8; 6] {
-    let [a, b, c, d, ..] = ROUTER_MAC;
-    [a, b, c, d, 0x0b, number]
-}
-
-fn member(address: SocketAddr, role: Role) -> Member {
-    Member {
-        address,
-        weight: 100,
-        state: match role {
-            Role::Active => State::Active,
-            Role::Draining => State::Draining,
-            Role::Dead => State::Unhealthy,
-        },
-        why: String::new(),
-        takes_new: role == Role::Active,
-        usable: role != Role::Dead,
-    }
-}
-
-fn action(value: u32) -> Result<Action> {
-    [
-        Action::Aborted,
-        Action::Drop,
-        Action::Pass,
-        Action::Tx,
-        Action::Redirect,
-    ]
-    .into_iter()
-    .find(|action| *action as u32 == value)
-    .with_context(|| format!("the program returned {value}, which is no XDP action"))
 }

@@ -47,7 +47,6 @@ pub struct InterfaceSettings {
 
 /// A program that is attached for as long as this, or its pin, is there.
 pub(super) struct Attached {
-    pub(super) name: String,
     pub(super) mode: AttachMode,
     pub(super) _link: FdLink,
 }
@@ -79,11 +78,7 @@ pub(super) fn attach(
     };
     let mode = interface::attached(ifindex).map_err(|error| failed(settings, &error))?;
     let mode = mode.ok_or_else(|| failed(settings, &"the kernel shows no program there"))?;
-    Ok(Attached {
-        name: settings.name.clone(),
-        mode,
-        _link: link,
-    })
+    Ok(Attached { mode, _link: link })
 }
 
 /// The link that is pinned, if it still is of this interface and of a mode that is wanted.

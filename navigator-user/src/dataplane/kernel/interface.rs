@@ -3,7 +3,6 @@
 
 use super::error::OpenError;
 use nix::{
-    ifaddrs::getifaddrs,
     net::if_::if_nametoindex,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
@@ -35,26 +34,39 @@ pub(super) fn index(name: &str) -> Result<u32, OpenError> {
     })
 }
 
+/// An interface as it is now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Sight {
+    pub(super) name: String,
+    /// Its MAC address, if it is an Ethernet one.
+    pub(super) mac: Option<[u8; 6]>,
+    /// The mode in which a program runs on it; `None` if none does.
+    pub(super) mode: Option<AttachMode>,
+}
+
 /// The MAC address of an interface, or why it has none.
 pub(super) fn mac(ifindex: u32) -> Result<[u8; 6], String> {
-    let mut addresses = getifaddrs().map_err(|error| format!("cannot list interfaces: {error}"))?;
-    let link = addresses.find_map(|entry| {
-        let address = entry.address?;
-        let link = address.as_link_addr()?;
-        (link.ifindex() == ifindex as usize).then(|| (entry.interface_name, link.addr()))
-    });
-    match link {
-        Some((_, Some(mac))) if mac != [0; 6] => Ok(mac),
-        Some((name, _)) => Err(format!(
-            "{name} has no Ethernet address: backends must be reached by an Ethernet interface"
-        )),
-        None => Err("it is gone".to_owned()),
-    }
+    let sight = look(ifindex).map_err(|error| format!("cannot look at it: {error}"))?;
+    let sight = sight.ok_or_else(|| "it is gone".to_owned())?;
+    sight.mac.ok_or_else(|| {
+        format!(
+            "{} has no Ethernet address: backends must be reached by an Ethernet interface",
+            sight.name
+        )
+    })
+}
+
+/// The mode in which a program runs on an interface; `None` if none does.
+pub(super) fn attached(ifindex: u32) -> io::Result<Option<AttachMode>> {
+    Ok(look(ifindex)?.and_then(|sight| sight.mode))
 }
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST: u16 = 1;
+const ARPHRD_ETHER: u16 = 1;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const XDP_ATTACHED_SKB: u8 = 2;
@@ -63,8 +75,8 @@ const TYPE_MASK: u16 = 0x3fff;
 /// Lengths of a netlink header and of what RTM_GETLINK and RTM_NEWLINK begin with.
 const HEADERS: usize = 32;
 
-/// The mode in which a program runs on an interface; `None` if none does.
-pub(super) fn attached(ifindex: u32) -> io::Result<Option<AttachMode>> {
+/// An interface as it is now; `None` if there is none with this index.
+pub(super) fn look(ifindex: u32) -> io::Result<Option<Sight>> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -82,12 +94,24 @@ pub(super) fn attached(ifindex: u32) -> io::Result<Option<AttachMode>> {
     Ok(parse(&answer[..length]))
 }
 
-fn parse(answer: &[u8]) -> Option<AttachMode> {
-    let message_type = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
-    if message_type != RTM_NEWLINK {
+fn parse(answer: &[u8]) -> Option<Sight> {
+    let word = |at: usize| Some(u16::from_ne_bytes(answer.get(at..at + 2)?.try_into().ok()?));
+    if word(4)? != RTM_NEWLINK {
         return None;
     }
-    let xdp = attribute(answer.get(HEADERS..)?, IFLA_XDP)?;
+    let attributes = answer.get(HEADERS..)?;
+    let name = attribute(attributes, IFLA_IFNAME).unwrap_or_default();
+    let mac = attribute(attributes, IFLA_ADDRESS).and_then(|mac| mac.try_into().ok());
+    Some(Sight {
+        name: String::from_utf8_lossy(name)
+            .trim_end_matches('\0')
+            .to_owned(),
+        mac: mac.filter(|mac| word(18) == Some(ARPHRD_ETHER) && *mac != [0; 6]),
+        mode: attribute(attributes, IFLA_XDP).and_then(mode),
+    })
+}
+
+fn mode(xdp: &[u8]) -> Option<AttachMode> {
     match *attribute(xdp, IFLA_XDP_ATTACHED)?.first()? {
         0 => None,
         XDP_ATTACHED_SKB => Some(AttachMode::Generic),

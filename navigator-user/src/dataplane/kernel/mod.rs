@@ -14,6 +14,7 @@ mod mapping;
 mod pins;
 mod store;
 mod sys;
+mod watch;
 
 pub use attach::{Attach, InterfaceSettings};
 pub use detach::{Detached, Detacher, detach};
@@ -25,9 +26,8 @@ pub use store::KernelStore;
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
     plane::Plane,
-    store::{Sizes, Store, Table, put},
+    store::{Sizes, Table, put},
 };
-use attach::Attached;
 use aya::maps::{Array, Map, MapData};
 use load::Globals;
 use navigator_common::{
@@ -42,6 +42,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
+use watch::Watched;
 
 /// Where and how the data plane is to work.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,7 +62,7 @@ pub struct KernelSettings {
 /// The data plane in BPF maps.
 pub struct KernelDataplane {
     plane: Plane<KernelStore>,
-    attached: Vec<Attached>,
+    interfaces: Vec<Watched>,
     hash_key: HashKey,
     sizes: Sizes,
     /// Locked for as long as this lives.
@@ -118,27 +119,16 @@ impl KernelDataplane {
         write_identity(&store, settings);
         let mut dataplane = Self {
             plane: Plane::open(store)?,
-            attached: Vec::new(),
+            interfaces: Vec::new(),
             hash_key: settings.hash_key,
             sizes: settings.sizes,
             dir,
         };
         for interface in &settings.interfaces {
-            dataplane.attach(interface)?;
+            dataplane.watch(interface)?;
         }
         dataplane.detach_others()?;
         Ok(dataplane)
-    }
-
-    fn attach(&mut self, settings: &InterfaceSettings) -> Result<(), OpenError> {
-        let ifindex = interface::index(&settings.name)?;
-        let mac = self.plane.store().device_mac(ifindex)?;
-        let egress = self.plane.keep_interface(ifindex)?;
-        let mut program = self.load(mac, egress)?;
-        let pin = self.dir.as_ref().map(|dir| dir.link(&settings.name));
-        let attached = attach::attach(settings, &mut program, pin.as_deref())?;
-        self.attached.push(attached);
-        Ok(())
     }
 
     /// Detaches from interfaces that are no longer configured.
@@ -148,7 +138,7 @@ impl KernelDataplane {
         };
         for name in dir.names()? {
             let other = pins::link_interface(&name)
-                .filter(|name| self.attached.iter().all(|attached| attached.name != *name));
+                .filter(|name| self.interfaces.iter().all(|known| known.name() != name));
             if let Some(interface) = other {
                 detach::remove_link(dir, &name)?;
                 tracing::info!("{interface} is no longer configured: detached");
@@ -196,8 +186,8 @@ impl KernelDataplane {
 
     /// The interfaces with their attach mode.
     pub fn interfaces(&self) -> Vec<(String, AttachMode)> {
-        let attached = self.attached.iter();
-        attached.map(|a| (a.name.clone(), a.mode)).collect()
+        let known = self.interfaces.iter();
+        known.map(|i| (i.name().to_owned(), i.mode())).collect()
     }
 
     /// Loads the program once more, as for an interface with this MAC address and egress
@@ -245,11 +235,16 @@ impl Dataplane for KernelDataplane {
     }
 
     fn sweep(&mut self) {
+        self.follow_interfaces();
         self.plane.sweep();
     }
 
     fn figures(&self) -> Figures {
-        self.plane.figures()
+        let problems = self.interfaces.iter().filter_map(Watched::problem);
+        Figures {
+            problems: problems.collect(),
+            ..self.plane.figures()
+        }
     }
 }
 

@@ -1,0 +1,88 @@
+//! Every counter that the program has, also those that nobody should count.
+
+use navigator_common::{
+    addr::Addr,
+    backend::BackendInfo,
+    reason::{COUNTERS, Event, Reason, Traffic},
+    vip::PortWord,
+};
+use navigator_user::dataplane::{
+    kernel::KernelStore,
+    store::{Store, Table},
+};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+/// All counters at one moment.
+pub(super) struct Counters {
+    reasons: Vec<u64>,
+    traffic: Vec<Traffic>,
+}
+
+impl Counters {
+    pub(super) fn read(store: &KernelStore) -> Self {
+        Self {
+            reasons: (0..COUNTERS).map(|index| store.counter(index)).collect(),
+            traffic: (0..store.sizes().backends)
+                .map(|id| store.traffic(id))
+                .collect(),
+        }
+    }
+
+    /// The counters that changed after `before`, by name, and by how much.
+    pub(super) fn since(&self, before: &Self, store: &KernelStore) -> BTreeMap<String, u64> {
+        let reasons = self.reasons.iter().zip(&before.reasons).enumerate();
+        let reasons = reasons.map(|(index, (now, then))| (reason(index), now.wrapping_sub(*then)));
+        let traffic = self.traffic.iter().zip(&before.traffic).enumerate();
+        let traffic = traffic.filter(|(_, (now, then))| now != then);
+        let traffic = traffic.flat_map(|(id, (now, then))| {
+            let name = backend(store, id);
+            [
+                (
+                    format!("{name} packets"),
+                    now.packets.wrapping_sub(then.packets),
+                ),
+                (format!("{name} bytes"), now.bytes.wrapping_sub(then.bytes)),
+            ]
+        });
+        reasons
+            .chain(traffic)
+            .filter(|(_, change)| *change != 0)
+            .collect()
+    }
+}
+
+fn reason(index: usize) -> String {
+    let reasons = Reason::ALL.iter().map(|r| (r.index(), r.name()));
+    let events = Event::ALL.iter().map(|e| (e.index(), e.name()));
+    let mut all = reasons.chain(events);
+    let known = all.find(|(known, _)| *known as usize == index);
+    known.map_or_else(
+        || format!("unnamed counter {index}"),
+        |(_, name)| name.to_owned(),
+    )
+}
+
+/// VIP and address of a backend id, as the program's own tables have them.
+fn backend(store: &KernelStore, id: usize) -> String {
+    let word = |table, entry: usize, word| store.load(table, entry * 8 + word);
+    let address = |table, entry| {
+        IpAddr::from(Addr {
+            hi: word(table, entry, 2),
+            lo: word(table, entry, 3),
+        })
+    };
+    let info = BackendInfo::unpack(word(Table::Backends, id, 1));
+    let vip = usize::from(info.vip);
+    let port = PortWord(word(Table::Vips, vip, 4));
+    let protocol = match port.protocol() {
+        6 => "tcp",
+        17 => "udp",
+        _ => return format!("backend id {id}, which no VIP has,"),
+    };
+    let vip = SocketAddr::new(address(Table::Vips, vip), port.port());
+    let backend = SocketAddr::new(address(Table::Backends, id), info.port);
+    format!("{vip}/{protocol} {backend}")
+}

@@ -1,0 +1,142 @@
+//! What a packet leaves as.
+
+use super::{
+    addresses::{LOCAL_MAC, host_mac},
+    flow,
+    frame::{ETH, ip_header, ip_packet},
+};
+use anyhow::{Context, Result};
+use navigator_common::reason::{Event, Reason};
+use navigator_core::model::VipKey;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+/// XDP actions, as the kernel numbers them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Action {
+    /// The program could not go on.
+    Aborted = 0,
+    /// Discarded.
+    Drop = 1,
+    /// To the host's network stack.
+    Pass = 2,
+    /// Out of the interface that it came in by.
+    Tx = 3,
+    /// Out of another interface.
+    Redirect = 4,
+}
+
+impl Action {
+    /// The action of a program's return value.
+    ///
+    /// # Errors
+    /// There is none of this number.
+    pub fn new(value: u32) -> Result<Self> {
+        [
+            Self::Aborted,
+            Self::Drop,
+            Self::Pass,
+            Self::Tx,
+            Self::Redirect,
+        ]
+        .into_iter()
+        .find(|action| *action as u32 == value)
+        .with_context(|| format!("the program returned {value}, which is no XDP action"))
+    }
+}
+
+/// What became of a packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The program's verdict.
+    pub action: Action,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// Every counter that changed, by how much: `pass_not_vip`, `flow_hit`,
+    /// `<vip> <backend> packets`, `<vip> <backend> bytes`.
+    pub counted: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    /// The same with these events counted beside.
+    #[must_use]
+    pub fn with(mut self, events: &[Event]) -> Self {
+        for event in events {
+            *self.counted.entry(event.name().to_owned()).or_default() += 1;
+        }
+        self
+    }
+
+    /// The same, but out of another interface, which has this MAC address.
+    #[must_use]
+    pub fn redirected(mut self, source: [u8; 6]) -> Self {
+        self.action = Action::Redirect;
+        self.frame[6..12].copy_from_slice(&source);
+        self
+    }
+}
+
+/// Handed to the host as it came, under `reason`.
+pub fn passed(reason: Reason) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| untouched(Action::Pass, frame, reason)
+}
+
+/// Discarded, under `reason`.
+pub fn dropped(reason: Reason) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| untouched(Action::Drop, frame, reason)
+}
+
+/// Sent to `backend` of `vip` by a rewrite of the Ethernet addresses.
+pub fn l2(vip: VipKey, backend: SocketAddr) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| {
+        let sent = [&host_mac(backend.ip())[..], &LOCAL_MAC, &frame[12..]].concat();
+        forwarded(vip, backend, frame, sent)
+    }
+}
+
+/// Sent to `backend` of `vip` in an IP header of the backend's family, which starts at `source`.
+pub fn ipip(vip: VipKey, backend: SocketAddr, source: IpAddr) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| forwarded(vip, backend, frame, wrapped(frame, source, backend.ip()))
+}
+
+fn untouched(action: Action, frame: &[u8], reason: Reason) -> Outcome {
+    Outcome {
+        action,
+        frame: frame.to_vec(),
+        counted: BTreeMap::from([(reason.name().to_owned(), 1)]),
+    }
+}
+
+fn forwarded(vip: VipKey, backend: SocketAddr, came: &[u8], sent: Vec<u8>) -> Outcome {
+    Outcome {
+        action: Action::Tx,
+        frame: sent,
+        counted: BTreeMap::from([
+            (format!("{vip} {backend} packets"), 1),
+            (
+                format!("{vip} {backend} bytes"),
+                ip_packet(came).len() as u64,
+            ),
+        ]),
+    }
+}
+
+fn wrapped(frame: &[u8], source: IpAddr, backend: IpAddr) -> Vec<u8> {
+    const TTL: u8 = 64;
+    let inner = ip_packet(frame);
+    let protocol = if inner[0] >> 4 == 4 { 4 } else { 41 };
+    let label = (flow::hash_of(frame) & 0xf_ffff) as u32;
+    let (ether_type, outer) = ip_header(source, backend, protocol, inner.len(), TTL, label);
+    // Whatever stood behind the packet in the frame (Ethernet padding) stays there.
+    [
+        &host_mac(backend)[..],
+        &LOCAL_MAC,
+        &ether_type.to_be_bytes(),
+        &outer,
+        &frame[ETH..],
+    ]
+    .concat()
+}

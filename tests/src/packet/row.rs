@@ -1,0 +1,58 @@
+//! One line of a packet table: what goes in and what comes out.
+
+use super::{bed::Bed, diff, expect::Outcome};
+use anyhow::{Result, bail, ensure};
+use std::{collections::HashSet, fmt::Write as _};
+
+/// Rows that are told in full when they fail; of the others only the names.
+const TOLD: usize = 8;
+
+/// A packet and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What the row says, in words.
+    pub name: String,
+    /// The frame that comes in.
+    pub packet: Vec<u8>,
+    /// What it leaves as.
+    pub expect: Outcome,
+}
+
+/// A row; `expect` makes the outcome of the packet.
+pub fn row(name: impl Into<String>, packet: Vec<u8>, expect: impl FnOnce(&[u8]) -> Outcome) -> Row {
+    Row {
+        name: name.into(),
+        expect: expect(&packet),
+        packet,
+    }
+}
+
+impl Bed {
+    /// Runs every row, in their order.
+    ///
+    /// # Errors
+    /// Says which rows failed, and how.
+    pub fn check(&mut self, rows: &[Row]) -> Result<()> {
+        ensure!(!rows.is_empty(), "a table without rows proves nothing");
+        let mut names = HashSet::new();
+        let (mut failed, mut report) = (0, String::new());
+        for row in rows {
+            ensure!(
+                names.insert(row.name.as_str()),
+                "two rows are called `{}`",
+                row.name
+            );
+            let difference = diff::outcomes(&row.expect, &self.run(&row.packet)?);
+            if difference.is_empty() {
+                continue;
+            }
+            failed += 1;
+            let told = if failed <= TOLD { &*difference } else { "" };
+            writeln!(report, "  `{}`\n{told}", row.name)?;
+        }
+        if failed > 0 {
+            bail!("{failed} of {} rows failed:\n{report}", rows.len());
+        }
+        Ok(())
+    }
+}

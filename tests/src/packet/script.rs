@@ -1,0 +1,242 @@
+//! Packets and table changes in sequence.
+//!
+//! All flows of a script fall into one set of the flow cache, which has room
+//! for four: what a crowded set does needs no more than five flows.
+
+use super::{
+    addresses::Family,
+    bed::{self, Bed, Role, SIZES, SLOTS},
+    diff, expect, flow,
+    frame::{self, Tcp},
+};
+use anyhow::{Context, Result, ensure};
+use navigator_common::{
+    flow::{FREE, FlowWord, WAYS},
+    reason::{Event, Reason},
+};
+use navigator_core::model::{ForwardMode, Protocol, UdpPolicy};
+use navigator_user::dataplane::{
+    Dataplane as _, VipSettings,
+    store::{Store as _, Table},
+};
+use std::net::SocketAddr;
+
+/// The set of the flow cache that all flows fall into.
+const SET: u64 = 7;
+/// Port of the scripts' VIP and backends.
+const PORT: u16 = 443;
+
+/// A backend of a script.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// The first.
+    A = 1,
+    /// The second.
+    B = 2,
+    /// The third.
+    C = 3,
+}
+
+/// What a table change leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slots {
+    /// A window is open in all of them.
+    AtRisk,
+    /// In none.
+    AtRest,
+}
+
+/// One step of a script.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A new table: the first active backend owns every slot.
+    Table(Vec<(Backend, Role)>, Slots),
+    /// A packet of the flow with this number, and where it goes.
+    Packet {
+        /// Its flow.
+        flow: u16,
+        /// Its flags; `None` for a UDP datagram.
+        flags: Option<Tcp>,
+        /// The backend that it goes to, or the reason for dropping it.
+        to: Result<Backend, Reason>,
+        /// What is counted beside.
+        events: Vec<Event>,
+    },
+    /// As many flows are in the cache.
+    Remembered(u64),
+    /// Coarse time units go by (about a second each).
+    Silence(u32),
+    /// What nothing names any more is freed, as after some seconds.
+    Sweep,
+}
+
+/// A new table, and what it leaves behind.
+pub fn table(members: &[(Backend, Role)], slots: Slots) -> Step {
+    Step::Table(members.to_vec(), slots)
+}
+
+/// A TCP packet that goes to a backend.
+pub fn tcp(flow: u16, flags: Tcp, to: Backend, events: &[Event]) -> Step {
+    Step::Packet {
+        flow,
+        flags: Some(flags),
+        to: Ok(to),
+        events: events.to_vec(),
+    }
+}
+
+/// A UDP packet that goes to a backend.
+pub fn udp(flow: u16, to: Backend, events: &[Event]) -> Step {
+    Step::Packet {
+        flow,
+        flags: None,
+        to: Ok(to),
+        events: events.to_vec(),
+    }
+}
+
+/// A TCP packet that is dropped.
+pub fn dropped(flow: u16, flags: Tcp, reason: Reason) -> Step {
+    Step::Packet {
+        flow,
+        flags: Some(flags),
+        to: Err(reason),
+        events: Vec::new(),
+    }
+}
+
+/// Plays a script over TCP, once with IPv4 and once with IPv6.
+///
+/// # Errors
+/// Says which step failed, and how.
+pub fn play_tcp(steps: &[Step]) -> Result<()> {
+    play(Protocol::Tcp, UdpPolicy::Rehash, steps)
+}
+
+/// Plays a script over UDP, once with IPv4 and once with IPv6.
+///
+/// # Errors
+/// Says which step failed, and how.
+pub fn play_udp(policy: UdpPolicy, steps: &[Step]) -> Result<()> {
+    play(Protocol::Udp, policy, steps)
+}
+
+fn play(protocol: Protocol, udp: UdpPolicy, steps: &[Step]) -> Result<()> {
+    ensure!(!steps.is_empty(), "a script without steps proves nothing");
+    for family in Family::BOTH {
+        let vip = VipSettings {
+            udp,
+            ..bed::vip(family.vip(1, PORT), protocol, ForwardMode::L2)
+        };
+        let mut scene = Scene {
+            bed: Bed::new()?,
+            family,
+            vip,
+        };
+        for (number, step) in steps.iter().enumerate() {
+            scene
+                .play(step)
+                .with_context(|| format!("{family:?}, step {}: {step:?}", number + 1))?;
+        }
+    }
+    Ok(())
+}
+
+struct Scene {
+    bed: Bed,
+    family: Family,
+    vip: VipSettings,
+}
+
+impl Scene {
+    fn play(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Table(members, slots) => self.change_table(members, *slots),
+            Step::Packet {
+                flow,
+                flags,
+                to,
+                events,
+            } => self.send(*flow, *flags, *to, events),
+            Step::Remembered(want) => {
+                let got = self.bed.remembered();
+                ensure!(got == *want, "{got} flows are remembered, not {want}");
+                Ok(())
+            }
+            Step::Silence(units) => {
+                self.age_flows(*units);
+                Ok(())
+            }
+            Step::Sweep => {
+                // One sweep each for handing flows over, finding none, and freeing.
+                (0..3).for_each(|_| self.bed.plane().sweep());
+                Ok(())
+            }
+        }
+    }
+
+    fn change_table(&mut self, members: &[(Backend, Role)], slots: Slots) -> Result<()> {
+        let members = members.iter();
+        let members: Vec<_> = members.map(|(b, role)| (self.backend(*b), *role)).collect();
+        let at_risk = self.bed.serve(&self.vip, &members)?.at_risk;
+        let want = match slots {
+            Slots::AtRisk => SLOTS,
+            Slots::AtRest => 0,
+        };
+        ensure!(at_risk == want, "{at_risk} slots are at risk, not {want}");
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        flow: u16,
+        flags: Option<Tcp>,
+        to: Result<Backend, Reason>,
+        events: &[Event],
+    ) -> Result<()> {
+        let (client, vip) = (self.client(flow), self.vip());
+        let packet = match flags {
+            Some(flags) => frame::tcp(client, vip, flags, b"segment"),
+            None => frame::udp(client, vip, b"datagram"),
+        };
+        let want = match to {
+            Ok(backend) => expect::l2(self.vip.key, self.backend(backend))(&packet),
+            Err(reason) => expect::dropped(reason)(&packet),
+        };
+        let difference = diff::outcomes(&want.with(events), &self.bed.run(&packet)?);
+        ensure!(difference.is_empty(), "\n{difference}");
+        Ok(())
+    }
+
+    fn vip(&self) -> SocketAddr {
+        SocketAddr::new(self.vip.key.address, self.vip.key.port)
+    }
+
+    fn backend(&self, backend: Backend) -> SocketAddr {
+        self.family.backend(backend as u8, PORT)
+    }
+
+    /// The client of the flow with this number: one whose flow falls into [`SET`].
+    fn client(&self, flow: u16) -> SocketAddr {
+        let (vip, protocol) = (self.vip(), self.vip.key.protocol.number());
+        let in_set = |client: &SocketAddr| {
+            flow::hash(*client, vip, protocol) & u64::from(SIZES.flow_sets - 1) == SET
+        };
+        let clients = (1024..=u16::MAX).map(|port| self.family.client(1, port));
+        let mut clients = clients.filter(in_set).skip(flow.into());
+        clients
+            .next()
+            .unwrap_or_else(|| panic!("one client has no {flow} flows of one set"))
+    }
+
+    fn age_flows(&self, units: u32) {
+        let store = self.bed.store();
+        let entries = (0..SIZES.flow_sets as usize * WAYS).map(|entry| entry * 2);
+        for entry in entries.filter(|&entry| store.load(Table::Flows, entry) != FREE) {
+            let word = FlowWord(store.load(Table::Flows, entry + 1));
+            let time = word.time().wrapping_sub(units);
+            let aged = FlowWord::new(word.backend(), word.is_established(), time);
+            store.store(Table::Flows, entry + 1, aged.0);
+        }
+    }
+}

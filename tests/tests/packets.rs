@@ -1,0 +1,37 @@
+//! Packet tables: packet in, verdict, packet out to the byte, and the counters
+//! that change, and no others. By BPF_PROG_TEST_RUN, which needs root.
+//!
+//! A row reads like a sentence of the specification; `navigator_tests::packet`
+//! has the packets, the outcomes and the runner.
+
+#[path = "packets/world.rs"]
+mod world;
+
+#[path = "packets/at_risk.rs"]
+mod at_risk;
+#[path = "packets/at_risk_crowd.rs"]
+mod at_risk_crowd;
+#[path = "packets/at_risk_end.rs"]
+mod at_risk_end;
+#[path = "packets/corrupt.rs"]
+mod corrupt;
+#[path = "packets/drop.rs"]
+mod drop;
+#[path = "packets/ipip.rs"]
+mod ipip;
+#[path = "packets/jumbo.rs"]
+mod jumbo;
+#[path = "packets/l2.rs"]
+mod l2;
+#[path = "packets/malformed.rs"]
+mod malformed;
+#[path = "packets/pass.rs"]
+mod pass;
+#[path = "packets/redirect.rs"]
+mod redirect;
+#[path = "packets/select.rs"]
+mod select;
+#[path = "packets/udp.rs"]
+mod udp;
+#[path = "packets/vips.rs"]
+mod vips;
