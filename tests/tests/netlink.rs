@@ -307,6 +307,34 @@ fn vips_are_held_found_again_and_released() -> Result<()> {
 }
 
 #[test]
+fn a_vip_that_somebody_took_off_is_held_no_longer() -> Result<()> {
+    let (a, _b) = pair()?;
+    a.ip("addr add 192.0.2.50/32 dev a0")?;
+    let (v4, v6, foreign) = (ip("192.0.2.10"), ip("2001:db8::10"), ip("192.0.2.50"));
+    a.run(|| async {
+        let mut holder = AddressHolder::new("a0").await?;
+        holder.hold(v4).await?;
+        holder.hold(v6).await?;
+        let there = holder.refresh().await?;
+        assert!([v4, v6, foreign].iter().all(|ip| there.contains(ip)));
+
+        // The kernel takes IPv6 addresses off an interface that goes down.
+        a.ip("link set a0 down")?;
+        a.ip("link set a0 up")?;
+        a.ip("addr del 192.0.2.50/32 dev a0")?;
+        let there = holder.refresh().await?;
+        assert_eq!(*holder.held(), BTreeSet::from([v4]));
+        assert!(!there.contains(&foreign));
+        assert_eq!(holder.hold(v6).await?, Hold::Added);
+
+        a.ip("link del a0")?;
+        assert_eq!(holder.refresh().await?, BTreeSet::new());
+        assert!(holder.held().is_empty());
+        Ok(())
+    })
+}
+
+#[test]
 fn neighbours_learn_at_once_where_a_vip_is() -> Result<()> {
     let (a, b) = pair()?;
     let mac = "02:00:00:00:00:99";

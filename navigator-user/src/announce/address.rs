@@ -38,6 +38,8 @@ pub struct AddressHolder {
     netlink: Netlink,
     interface: String,
     held: BTreeSet<IpAddr>,
+    /// The interface's MAC address, as the link was last told.
+    mac: Option<[u8; 6]>,
 }
 
 impl AddressHolder {
@@ -48,8 +50,10 @@ impl AddressHolder {
             netlink: Netlink::open()?,
             interface: interface.to_owned(),
             held: BTreeSet::new(),
+            mac: None,
         };
         let link = holder.link().await?;
+        holder.mac = link.mac;
         let addresses = holder.netlink.addresses().await?;
         let ours = addresses
             .iter()
@@ -117,6 +121,28 @@ impl AddressHolder {
             announce(*ip, &link);
         }
         Ok(())
+    }
+
+    /// Looks at the interface anew, and returns all addresses that are on it. What is no longer
+    /// there is no longer held: the kernel takes IPv6 addresses off an interface that goes
+    /// down, and all of them with one that is removed. If the MAC address is another one, the
+    /// link is told.
+    pub async fn refresh(&mut self) -> Result<BTreeSet<IpAddr>, AddressError> {
+        let Some(link) = self.netlink.link_by_name(&self.interface).await? else {
+            self.held.clear();
+            return Ok(BTreeSet::new());
+        };
+        let mut addresses = self.netlink.addresses().await?;
+        addresses.retain(|a| a.ifindex == link.index);
+        self.held
+            .retain(|ip| addresses.iter().any(|a| a.ours && a.ip == *ip));
+        if self.mac != link.mac {
+            self.mac = link.mac;
+            for ip in &self.held {
+                announce(*ip, &link);
+            }
+        }
+        Ok(addresses.iter().map(|a| a.ip).collect())
     }
 
     /// The addresses that Navigator holds, also those that an earlier daemon left.

@@ -5,12 +5,20 @@ use crate::{
     reconcile::Announcer,
 };
 use futures::future::BoxFuture;
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// How often the interface is looked at, at most.
+const LOOK: Duration = Duration::from_millis(900);
 
 pub(super) struct AddressAnnouncer {
     holder: AddressHolder,
     /// On the interface already, by somebody else's hand: served, never taken away.
     foreign: BTreeSet<IpAddr>,
+    looked: Option<Instant>,
 }
 
 impl AddressAnnouncer {
@@ -18,6 +26,7 @@ impl AddressAnnouncer {
         Self {
             holder,
             foreign: BTreeSet::new(),
+            looked: None,
         }
     }
 }
@@ -46,6 +55,19 @@ impl Announcer for AddressAnnouncer {
                 .release(address)
                 .await
                 .map_err(|error| error.to_string())
+        })
+    }
+
+    fn refresh(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+                return;
+            }
+            self.looked = Some(Instant::now());
+            match self.holder.refresh().await {
+                Ok(there) => self.foreign.retain(|ip| there.contains(ip)),
+                Err(error) => tracing::debug!("held addresses not looked at: {error}"),
+            }
         })
     }
 

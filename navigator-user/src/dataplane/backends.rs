@@ -178,9 +178,11 @@ impl Backends {
 
     fn drop_entry(&mut self, id: u32) {
         self.retired.remove(&id);
-        if let Some(entry) = self.entries.get_mut(id as usize) {
-            *entry = None;
-        }
+        let dropped = self.entries.get_mut(id as usize).and_then(Option::take);
+        let next = dropped.and_then(|entry| match entry.fate {
+            Fate::Retired { successor, .. } => successor,
+            Fate::Live => None,
+        });
         for &other in &self.retired {
             if let Some(Some(Entry {
                 fate: Fate::Retired { successor, .. },
@@ -188,7 +190,7 @@ impl Backends {
             })) = self.entries.get_mut(other as usize)
                 && *successor == Some(id)
             {
-                *successor = None;
+                *successor = next;
             }
         }
     }
@@ -256,14 +258,13 @@ impl Backends {
         None
     }
 
-    /// Gives retired ids the state of their heirs.
+    /// Gives retired ids the state of their heirs; without one they serve nothing.
     pub(super) fn mirror_states(&mut self, store: &impl Store) {
         let retired: Vec<u32> = self.retired.iter().copied().collect();
         for id in retired {
             let heir = self.heir(id).and_then(|heir| self.get(heir));
-            if let Some(state) = heir.map(|heir| heir.state) {
-                self.set_state(store, id, state);
-            }
+            let state = heir.map_or(0, |heir| heir.state);
+            self.set_state(store, id, state);
         }
     }
 

@@ -12,6 +12,9 @@ pub trait Announcer: Send {
     /// Withdraws an address; one that is not announced is no error.
     fn withdraw(&mut self, address: IpAddr) -> BoxFuture<'_, Result<(), String>>;
 
+    /// Looks whether what is announced still is: somebody else may have ended it.
+    fn refresh(&mut self) -> BoxFuture<'_, ()>;
+
     /// What is announced now, also by an earlier daemon.
     fn announced(&self) -> BTreeSet<IpAddr>;
 }
@@ -35,6 +38,7 @@ impl Addresses {
         let Some(announcer) = &mut self.announcer else {
             return;
         };
+        announcer.refresh().await;
         let announced = announcer.announced();
         if announced == *wanted {
             self.problems.clear();

@@ -228,6 +228,28 @@ fn a_tunnel_with_another_source_keeps_slots_flows_and_figures() {
 }
 
 #[test]
+fn an_id_whose_heir_is_gone_serves_nobody() {
+    let (mut plane, store) = plane();
+    let first = web(&[(A, Role::Active)], &[0, 0]);
+    let mut other_mode = first.clone();
+    other_mode.vip.mode = ForwardMode::Ipip;
+    plane.apply(&first).unwrap();
+    plane.apply(&other_mode).unwrap();
+    let state = |id| {
+        navigator_common::backend::BackendWord(
+            store.load(Table::Backends, crate::dataplane::store::backend_word(id)),
+        )
+        .state()
+    };
+    assert_eq!(state(1), state(2), "remembered flows still name the old id");
+    assert_ne!(state(1), 0);
+    plane.remove(&first.vip.key).unwrap();
+    assert_eq!((state(1), state(2)), (0, 0));
+    let again = MemoryDataplane::adopt_from(store.clone());
+    assert_eq!(again.adopted(), []);
+}
+
+#[test]
 fn a_tunnel_whose_hop_comes_late_keeps_its_id() {
     let (mut plane, store) = plane();
     let mut plan = web(&[(A, Role::Active)], &[0, 0]);
