@@ -11,7 +11,7 @@ use super::{
 };
 use anyhow::{Context, Result, ensure};
 use navigator_common::{
-    flow::{FREE, FlowWord, WAYS},
+    flow::{FREE, FlowWord, WAYS, coarse_seconds},
     reason::{Event, Reason},
 };
 use navigator_core::model::{ForwardMode, Protocol, UdpPolicy};
@@ -21,6 +21,8 @@ use navigator_user::dataplane::{
 };
 use std::net::SocketAddr;
 
+/// Coarse time units after which a silent flow is forgotten: two hours and ten minutes.
+pub const LIFETIME: u32 = coarse_seconds((2 * 60 + 10) * 60);
 /// The set of the flow cache that all flows fall into.
 const SET: u64 = 7;
 /// Port of the scripts' VIP and backends.
@@ -51,6 +53,8 @@ pub enum Slots {
 pub enum Step {
     /// A new table: the first active backend owns every slot.
     Table(Vec<(Backend, Role)>, Slots),
+    /// What is known of a backend, before a new table is planned.
+    State(Backend, Role),
     /// A packet of the flow with this number, and where it goes.
     Packet {
         /// Its flow.
@@ -64,7 +68,7 @@ pub enum Step {
     },
     /// As many flows are in the cache.
     Remembered(u64),
-    /// Coarse time units go by (about a second each).
+    /// All remembered flows are silent for these coarse time units (about a second each).
     Silence(u32),
     /// What nothing names any more is freed, as after some seconds.
     Sweep,
@@ -123,13 +127,14 @@ pub fn play_udp(policy: UdpPolicy, steps: &[Step]) -> Result<()> {
 
 fn play(protocol: Protocol, udp: UdpPolicy, steps: &[Step]) -> Result<()> {
     ensure!(!steps.is_empty(), "a script without steps proves nothing");
+    let mut bed = Bed::new()?;
     for family in Family::BOTH {
         let vip = VipSettings {
             udp,
             ..bed::vip(family.vip(1, PORT), protocol, ForwardMode::L2)
         };
         let mut scene = Scene {
-            bed: Bed::new()?,
+            bed: &mut bed,
             family,
             vip,
         };
@@ -138,20 +143,27 @@ fn play(protocol: Protocol, udp: UdpPolicy, steps: &[Step]) -> Result<()> {
                 .play(step)
                 .with_context(|| format!("{family:?}, step {}: {step:?}", number + 1))?;
         }
+        scene.forget_flows();
     }
     Ok(())
 }
 
-struct Scene {
-    bed: Bed,
+struct Scene<'a> {
+    bed: &'a mut Bed,
     family: Family,
     vip: VipSettings,
 }
 
-impl Scene {
+impl Scene<'_> {
     fn play(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Table(members, slots) => self.change_table(members, *slots),
+            Step::State(backend, role) => {
+                let (vip, address) = (self.vip.key, self.backend(*backend));
+                let (takes_new, usable) = (*role == Role::Active, *role != Role::Dead);
+                self.bed.plane().set_state(&vip, address, takes_new, usable);
+                Ok(())
+            }
             Step::Packet {
                 flow,
                 flags,
@@ -231,12 +243,22 @@ impl Scene {
 
     fn age_flows(&self, units: u32) {
         let store = self.bed.store();
-        let entries = (0..SIZES.flow_sets as usize * WAYS).map(|entry| entry * 2);
-        for entry in entries.filter(|&entry| store.load(Table::Flows, entry) != FREE) {
+        for entry in flow_entries().filter(|&entry| store.load(Table::Flows, entry) != FREE) {
             let word = FlowWord(store.load(Table::Flows, entry + 1));
             let time = word.time().wrapping_sub(units);
             let aged = FlowWord::new(word.backend(), word.is_established(), time);
             store.store(Table::Flows, entry + 1, aged.0);
         }
     }
+    fn forget_flows(&self) {
+        for entry in flow_entries() {
+            self.bed.store().store(Table::Flows, entry, FREE);
+            self.bed.store().store(Table::Flows, entry + 1, 0);
+        }
+    }
+}
+
+/// The word of each entry of the flow cache that holds its fingerprint; the flow's word follows.
+fn flow_entries() -> impl Iterator<Item = usize> {
+    (0..SIZES.flow_sets as usize * WAYS).map(|entry| entry * 2)
 }

@@ -5,20 +5,18 @@ use anyhow::Result;
 use navigator_common::reason::Event::{FlowHit, FlowRemembered, FlowSetFull};
 use navigator_tests::packet::{
     Tcp::{Ack, Syn},
-    bed::Role::{Active, Dead, Draining},
+    bed::Role::{self, Active, Dead, Draining},
     script::{
         Backend::{A, B, C},
+        LIFETIME,
         Slots::{AtRest, AtRisk},
         Step::{self, Remembered, Silence},
         play_tcp, table, tcp,
     },
 };
 
-/// Two hours and ten minutes, in units of 2^30 ns.
-const LIFETIME: u32 = 7265;
-
 /// Four flows from before the change, all established at the previous owner, A.
-fn full_of_older_flows(previous: navigator_tests::packet::bed::Role) -> Vec<Step> {
+fn full_of_older_flows(previous: Role) -> Vec<Step> {
     let mut steps = vec![
         table(&[(A, Active)], AtRest),
         table(&[(B, Active), (A, previous)], AtRisk),

@@ -11,7 +11,7 @@ use navigator_tests::packet::{
     script::{
         Backend::{A, B, C},
         Slots::{AtRest, AtRisk},
-        Step::{Remembered, Sweep},
+        Step::{Remembered, State, Sweep},
         dropped, play_tcp, table, tcp,
     },
 };
@@ -141,5 +141,39 @@ fn all_die_and_one_comes_back() -> Result<()> {
         tcp(1, Ack, B, &[FlowRemembered]),
         tcp(2, Ack, B, &[FlowHit]),
         tcp(3, Syn, B, &[]),
+    ])
+}
+
+/// Between a verdict and the table that follows from it.
+#[test]
+fn a_verdict_counts_before_the_next_table() -> Result<()> {
+    play_tcp(&[
+        table(&[(A, Active)], AtRest),
+        table(&[(B, Active), (A, Active)], AtRisk),
+        tcp(1, Ack, A, &[FlowRemembered]),
+        State(A, Draining),
+        tcp(1, Ack, A, &[FlowHit]),
+        tcp(1, Syn, B, &[FlowRemembered]),
+        tcp(2, Ack, A, &[FlowRemembered]),
+        State(A, Dead),
+        tcp(2, Ack, B, &[FlowRemembered]),
+        tcp(3, Ack, B, &[FlowRemembered]),
+        tcp(3, Ack, B, &[FlowHit]),
+        State(A, Active),
+        tcp(4, Ack, A, &[FlowRemembered]),
+        Remembered(4),
+    ])
+}
+
+/// Nobody else is in the slot: its flows still have a chance there, and nowhere else.
+#[test]
+fn a_dead_owner_keeps_its_slot_until_the_next_table() -> Result<()> {
+    play_tcp(&[
+        table(&[(A, Active), (B, Active)], AtRest),
+        State(A, Dead),
+        tcp(1, Syn, A, &[]),
+        tcp(1, Ack, A, &[]),
+        table(&[(B, Active), (A, Dead)], AtRest),
+        tcp(1, Ack, B, &[]),
     ])
 }

@@ -8,7 +8,7 @@ use navigator_tests::packet::{
     bed::{self, Bed, Role},
     edit::padded,
     expect::ipip,
-    frame::tcp_with_options,
+    frame::{tcp, tcp_with_options, udp},
     row::{Row, row},
 };
 use std::net::SocketAddr;
@@ -127,8 +127,8 @@ fn flows_of_many_clients() -> Result<()> {
             let client = tunnel.inner.client(n as u8, 1 + n * 655);
             let payload = payload(usize::from(n) * 14);
             let packet = match tunnel.protocol {
-                TCP => navigator_tests::packet::tcp(client, tunnel.vip(), Tcp::Ack, &payload),
-                UDP => navigator_tests::packet::udp(client, tunnel.vip(), &payload),
+                TCP => tcp(client, tunnel.vip(), Tcp::Ack, &payload),
+                UDP => udp(client, tunnel.vip(), &payload),
             };
             tunnel.row(&format!("client {client}"), packet)
         }));

@@ -5,11 +5,13 @@ use anyhow::Result;
 use navigator_common::reason::Reason;
 use navigator_tests::packet::{
     Family, LOCAL_MAC,
+    bed::Bed,
     edit::{cut, patched, sent_to, tagged},
     expect::passed,
     frame::{ETH, TYPE_IPV4, TYPE_IPV6, echo, framed, other},
     row::{Row, row},
 };
+use std::net::{IpAddr, SocketAddr};
 
 #[test]
 fn frames_for_others() -> Result<()> {
@@ -146,10 +148,10 @@ fn packets_for_addresses_that_are_no_vips() -> Result<()> {
 #[test]
 fn ipv6_packets_for_mapped_ipv4_addresses() -> Result<()> {
     let vip = Family::V4.vip(DROPS, PORT);
-    let std::net::IpAddr::V4(v4) = vip.ip() else {
+    let IpAddr::V4(v4) = vip.ip() else {
         unreachable!("it is IPv4")
     };
-    let mapped = std::net::SocketAddr::new(v4.to_ipv6_mapped().into(), PORT);
+    let mapped = SocketAddr::new(v4.to_ipv6_mapped().into(), PORT);
     let rows = [TCP, UDP].map(|protocol| {
         row(
             format!("{protocol} to the mapped address of a VIP"),
@@ -224,7 +226,7 @@ fn what_no_vip_serves_under_policy_pass() -> Result<()> {
 
 #[test]
 fn empty_tables_pass_everything() -> Result<()> {
-    let mut bed = navigator_tests::packet::bed::Bed::new()?;
+    let mut bed = Bed::new()?;
     let rows = Family::BOTH.map(|family| {
         row(
             format!("{family:?}"),

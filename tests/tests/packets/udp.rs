@@ -7,13 +7,12 @@ use navigator_tests::packet::{
     bed::Role::{Active, Dead, Draining},
     script::{
         Backend::{A, B, C},
+        LIFETIME,
         Slots::AtRest,
         Step::{Remembered, Silence},
         play_udp, table, udp,
     },
 };
-
-const LIFETIME: u32 = 7800;
 
 #[test]
 fn rehash_follows_the_table_and_remembers_nothing() -> Result<()> {
@@ -104,7 +103,7 @@ fn sticky_forwards_what_finds_no_room() -> Result<()> {
         udp(5, B, &[FlowSetFull]),
         udp(1, A, &[FlowHit]),
         udp(4, A, &[FlowHit]),
-        Silence(LIFETIME),
+        Silence(LIFETIME + 1),
         udp(5, B, &[FlowRemembered]),
         udp(5, B, &[FlowHit]),
     ]);

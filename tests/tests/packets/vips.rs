@@ -56,7 +56,7 @@ fn neighbours(like: IpAddr) -> impl Iterator<Item = IpAddr> {
     let wanted = bucket(like);
     let nth = move |n: u32| match like {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::from(0xc612_0000 + n)),
-        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n) + 1)),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::from((0x2001_0db8_u128 << 96) + 1 + u128::from(n))),
     };
     (0..).map(nth).filter(move |ip| bucket(*ip) == wanted)
 }
