@@ -1,5 +1,6 @@
 //! `navigator config check`: is this configuration sound?
 
+use super::failure::Exit;
 use crate::config::{Config, Problem};
 use std::{
     io::{Write, stderr, stdout},
@@ -9,7 +10,7 @@ use std::{
 
 /// Checks a configuration file. A sound one is summed up on stdout and what
 /// looks wrong in it is told on stderr; everything that is wrong goes to
-/// stderr, and the exit code is 1.
+/// stderr, and the exit code is that of a check that failed.
 pub fn check(path: &Path) -> ExitCode {
     let (summary, remarks) = judge(path);
     // Nobody can be told that nobody listens.
@@ -19,7 +20,7 @@ pub fn check(path: &Path) -> ExitCode {
             let _ = writeln!(stdout(), "{summary}");
             ExitCode::SUCCESS
         }
-        None => ExitCode::FAILURE,
+        None => Exit::CheckFailed.into(),
     }
 }
 
