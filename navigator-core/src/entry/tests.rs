@@ -386,6 +386,7 @@ fn vips_that_are_wrong_are_refused() {
         (json!({"address": "224.0.0.1"}), BadVip, "multicast"),
         (json!({"address": "127.0.0.1"}), BadVip, "loopback"),
         (json!({"address": "www"}), BadVip, "no IP address"),
+        (json!({"address": "2001:db8::"}), BadVip, "last 64 bits"),
         (json!({"port": 0}), BadVip, "port 0"),
         (json!({"port": null}), BadVip, "port is missing"),
         (json!({"protocol": "sctp"}), BadVip, "tcp, udp"),

@@ -98,6 +98,10 @@ fn parse_address(fields: &Fields<'_>) -> Result<IpAddr, Flaw> {
         let cure = "packets for a loopback address never reach an interface";
         return Err(fields.flaw("address", ip, cure));
     }
+    if matches!(ip, IpAddr::V6(ip) if ip.octets()[8..] == [0; 8]) {
+        let cure = "an address whose last 64 bits are zero is that of a subnet's routers: choose another one";
+        return Err(fields.flaw("address", ip, cure));
+    }
     Ok(ip)
 }
 

@@ -38,7 +38,7 @@ pub struct AddressHolder {
     netlink: Netlink,
     interface: String,
     held: BTreeSet<IpAddr>,
-    /// The interface's MAC address, as the link was last told.
+    /// The interface's MAC address that the link was told of.
     mac: Option<[u8; 6]>,
 }
 
@@ -52,14 +52,27 @@ impl AddressHolder {
             held: BTreeSet::new(),
             mac: None,
         };
-        let link = holder.link().await?;
-        holder.mac = link.mac;
-        let addresses = holder.netlink.addresses().await?;
-        let ours = addresses
-            .iter()
-            .filter(|a| a.ours && a.ifindex == link.index);
-        holder.held = ours.map(|a| a.ip).collect();
+        holder.mac = holder.link().await?.mac;
+        holder.look_again().await?;
         Ok(holder)
+    }
+
+    /// Finds out what is held by now: the kernel takes IPv6 addresses from an interface
+    /// that goes down, all of them go with one that is removed, and people and programs
+    /// take what they like. If the interface has another MAC address now, the link is told.
+    /// Returns all addresses of the interface, whoever put them there.
+    pub async fn look_again(&mut self) -> Result<BTreeSet<IpAddr>, AddressError> {
+        self.held.clear();
+        let link = self.link().await?;
+        let mut addresses = self.netlink.addresses().await?;
+        addresses.retain(|a| a.ifindex == link.index);
+        self.held = addresses.iter().filter(|a| a.ours).map(|a| a.ip).collect();
+        if std::mem::replace(&mut self.mac, link.mac) != link.mac {
+            for ip in &self.held {
+                announce(*ip, &link);
+            }
+        }
+        Ok(addresses.into_iter().map(|a| a.ip).collect())
     }
 
     /// Holds `ip` and tells the link about it. Harmless when it is held already.
@@ -121,28 +134,6 @@ impl AddressHolder {
             announce(*ip, &link);
         }
         Ok(())
-    }
-
-    /// Looks at the interface anew, and returns all addresses that are on it. What is no longer
-    /// there is no longer held: the kernel takes IPv6 addresses off an interface that goes
-    /// down, and all of them with one that is removed. If the MAC address is another one, the
-    /// link is told.
-    pub async fn refresh(&mut self) -> Result<BTreeSet<IpAddr>, AddressError> {
-        let Some(link) = self.netlink.link_by_name(&self.interface).await? else {
-            self.held.clear();
-            return Ok(BTreeSet::new());
-        };
-        let mut addresses = self.netlink.addresses().await?;
-        addresses.retain(|a| a.ifindex == link.index);
-        self.held
-            .retain(|ip| addresses.iter().any(|a| a.ours && a.ip == *ip));
-        if self.mac != link.mac {
-            self.mac = link.mac;
-            for ip in &self.held {
-                announce(*ip, &link);
-            }
-        }
-        Ok(addresses.iter().map(|a| a.ip).collect())
     }
 
     /// The addresses that Navigator holds, also those that an earlier daemon left.

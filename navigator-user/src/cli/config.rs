@@ -10,7 +10,7 @@ use std::{
 
 /// Checks a configuration file. A sound one is summed up on stdout and what
 /// looks wrong in it is told on stderr; everything that is wrong goes to
-/// stderr, and the exit code is [`Exit::CheckFailed`].
+/// stderr, and the exit code is that of a check that failed.
 pub fn check(path: &Path) -> ExitCode {
     let (summary, remarks) = judge(path);
     // Nobody can be told that nobody listens.

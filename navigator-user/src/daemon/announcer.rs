@@ -5,20 +5,12 @@ use crate::{
     reconcile::Announcer,
 };
 use futures::future::BoxFuture;
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
-
-/// How often the interface is looked at, at most.
-const LOOK: Duration = Duration::from_millis(900);
+use std::{collections::BTreeSet, net::IpAddr};
 
 pub(super) struct AddressAnnouncer {
     holder: AddressHolder,
     /// On the interface already, by somebody else's hand: served, never taken away.
     foreign: BTreeSet<IpAddr>,
-    looked: Option<Instant>,
 }
 
 impl AddressAnnouncer {
@@ -26,7 +18,6 @@ impl AddressAnnouncer {
         Self {
             holder,
             foreign: BTreeSet::new(),
-            looked: None,
         }
     }
 }
@@ -58,16 +49,12 @@ impl Announcer for AddressAnnouncer {
         })
     }
 
-    fn refresh(&mut self) -> BoxFuture<'_, ()> {
+    fn look_again(&mut self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
-            if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
-                return;
-            }
-            self.looked = Some(Instant::now());
-            match self.holder.refresh().await {
-                Ok(there) => self.foreign.retain(|ip| there.contains(ip)),
-                Err(error) => tracing::debug!("held addresses not looked at: {error}"),
-            }
+            let there = self.holder.look_again().await;
+            let there = there.map_err(|error| error.to_string())?;
+            self.foreign.retain(|address| there.contains(address));
+            Ok(())
         })
     }
 

@@ -189,7 +189,7 @@ fn drain(
 }
 
 /// Why the VIP's mode cannot reach an instance, beginning with the reason's name.
-fn obstacle(vip: &Vip, address: SocketAddr) -> Option<String> {
+pub fn obstacle(vip: &Vip, address: SocketAddr) -> Option<String> {
     let (ip, port, mode) = (address.ip(), address.port(), vip.mode);
     if ip.is_loopback() {
         return Some(format!(

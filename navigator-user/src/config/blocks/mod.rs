@@ -44,6 +44,7 @@ pub(super) fn read(root: &mut Section<'_, '_>, measures: &Measures<'_>) -> Block
         services.read(section, measures, &mut blocks.instances);
     }
     vip::check_together(&vips, measures.slots);
+    vip::warn_of_unreachable_instances(&vips, &services);
     if measures.embedded {
         vip::warn_of_empty_services(&vips, &services);
     }

@@ -30,9 +30,9 @@ const INSTANCE_KEYS: [&str; 7] = [
     "weight", "id", "priority", "zone", "version", "tags", "meta",
 ];
 
-/// The services of the blocks read so far, with the number of their instances.
+/// The services of the blocks read so far, with the addresses of their instances.
 #[derive(Default)]
-pub(super) struct Services(BTreeMap<ServiceName, usize>);
+pub(super) struct Services(BTreeMap<ServiceName, BTreeSet<SocketAddr>>);
 
 impl Services {
     /// Reads a block and appends the entries of its instances.
@@ -58,7 +58,7 @@ impl Services {
             );
         }
         if let Some(name) = &named
-            && self.0.insert(name.clone(), instances.len()).is_some()
+            && self.0.contains_key(name)
         {
             let cure = "list all its instances in one block";
             section.complain("name", "there is another block for this service", cure);
@@ -72,11 +72,12 @@ impl Services {
             let entry = instance(section, &service, check.as_ref(), &mut seen, measures);
             entries.extend(entry);
         }
+        self.0.entry(service).or_default().extend(seen);
     }
 
-    /// Number of instances that the blocks list of a service.
-    pub(super) fn instances_of(&self, service: &ServiceName) -> usize {
-        self.0.get(service).copied().unwrap_or(0)
+    /// The addresses of the instances that the blocks list of a service.
+    pub(super) fn instances_of(&self, service: &ServiceName) -> impl Iterator<Item = SocketAddr> {
+        self.0.get(service).into_iter().flatten().copied()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::config::{reader::Section, values::name};
 use navigator_core::{
     entry::parse_vip,
     model::{Vip, keys},
+    plan::members::obstacle,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,13 +86,33 @@ pub(super) fn check_together(vips: &[Placed<'_, '_>], limit: u32) {
 /// Without another registry, a service that has no instances here has none for now.
 pub(super) fn warn_of_empty_services(vips: &[Placed<'_, '_>], services: &Services) {
     for Placed { section, vip } in vips {
-        if services.instances_of(&vip.service) == 0 {
+        if services.instances_of(&vip.service).next().is_none() {
             let what = "no [[service]] block lists instances of it";
             let cure = format!(
                 "packets for the VIP are dropped until some register: navigator register {}",
                 vip.service
             );
             section.warn("service", what, cure);
+        }
+    }
+}
+
+/// An instance may be meant for another VIP of its service: what this one cannot do with
+/// it is no error.
+pub(super) fn warn_of_unreachable_instances(vips: &[Placed<'_, '_>], services: &Services) {
+    let addresses: BTreeSet<_> = vips.iter().map(|placed| placed.vip.key.address).collect();
+    for Placed { section, vip } in vips {
+        for instance in services.instances_of(&vip.service) {
+            let why = if addresses.contains(&instance.ip()) {
+                "is_vip: an instance must have an address of its own, not that of a VIP".to_owned()
+            } else {
+                let Some(why) = obstacle(vip, instance) else {
+                    continue;
+                };
+                why
+            };
+            let what = format!("instance {instance} of it gets nothing from this VIP");
+            section.warn("service", what, why);
         }
     }
 }

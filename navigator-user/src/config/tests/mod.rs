@@ -179,6 +179,27 @@ fn what_only_looks_wrong_is_a_warning() {
 }
 
 #[test]
+fn instances_that_a_vip_cannot_reach_are_a_warning() {
+    let text = format!(
+        "interfaces = [\"eth0\"]\n{VIP}[[service]]\nname = \"web\"\ninstances = [\n\
+         {{ address = \"10.0.0.1:80\" }},\n{{ address = \"10.0.0.1:8080\" }},\n\
+         {{ address = \"[2001:db8::1]:80\" }},\n{{ address = \"192.0.2.1:80\" }} ]\n"
+    );
+    let config = parse(&text).unwrap();
+    let lines: Vec<_> = config.warnings.iter().map(|w| w.line("n")).collect();
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for (address, why) in [
+        ("10.0.0.1:8080", "port_mismatch"),
+        ("[2001:db8::1]:80", "family_mismatch"),
+        ("192.0.2.1:80", "is_vip"),
+    ] {
+        let told = |line: &&String| line.starts_with("n:6:11: ") && line.contains(address);
+        let line = lines.iter().find(told);
+        assert!(line.is_some_and(|line| line.contains(why)), "{lines:#?}");
+    }
+}
+
+#[test]
 fn columns_count_characters_and_long_values_are_cut() {
     let found = problems("interfaces = [\"ä0\", 1]");
     assert!(found[0].starts_with("1:21: interfaces = 1: "), "{found:?}");
