@@ -221,17 +221,18 @@ fn transport(
 }
 
 /// Whether the length that a TCP header (of itself) or a UDP header (of the whole datagram)
-/// tells fits between its fixed part and the `room` that the IP packet has.
+/// tells lies between that of its fixed part and the `room` that the IP packet has, which is
+/// known to hold the fixed part. A length below that wraps around and is too large.
 #[inline(always)]
 fn sound(transport: View, protocol: u8, room: usize) -> bool {
     if protocol == TCP {
         // SAFETY: byte 12 lies in the 20 bytes of a TCP header.
         let length = usize::from(unsafe { transport.read::<u8, 12>() } >> 4) * 4;
-        length >= TCP_LEN && length <= room
+        length.wrapping_sub(TCP_LEN) <= room - TCP_LEN
     } else {
         // SAFETY: bytes 4 and 5 lie in the 8 bytes of a UDP header.
         let length = usize::from(u16::from_be(unsafe { transport.read::<u16, 4>() }));
-        length >= UDP_LEN && length <= room
+        length.wrapping_sub(UDP_LEN) <= room - UDP_LEN
     }
 }
 
