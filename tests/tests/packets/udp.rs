@@ -1,10 +1,24 @@
 //! UDP has no SYN: its flows follow the table, or all of them are remembered.
 
-use anyhow::Result;
-use navigator_common::reason::Event::{FlowHit, FlowRemembered, FlowSetFull};
-use navigator_core::model::UdpPolicy::{Rehash, Sticky};
+use anyhow::{Result, ensure};
+use navigator_common::{
+    reason::Event::{FlowHit, FlowRemembered, FlowSetFull},
+    slot::Slot,
+};
+use navigator_core::model::{
+    ForwardMode, Protocol,
+    UdpPolicy::{Rehash, Sticky},
+};
 use navigator_tests::packet::{
-    bed::Role::{Active, Dead, Draining},
+    Family,
+    bed::{
+        self, Bed,
+        Role::{Active, Dead, Draining},
+        SLOTS,
+    },
+    expect::l2,
+    frame,
+    row::row,
     script::{
         Backend::{A, B, C},
         LIFETIME,
@@ -13,6 +27,7 @@ use navigator_tests::packet::{
         play_udp, table, udp,
     },
 };
+use navigator_user::dataplane::store::{Store as _, Table};
 
 #[test]
 fn rehash_follows_the_table_and_remembers_nothing() -> Result<()> {
@@ -108,4 +123,26 @@ fn sticky_forwards_what_finds_no_room() -> Result<()> {
         udp(5, B, &[FlowHit]),
     ]);
     play_udp(Sticky, &steps)
+}
+
+/// No table change puts them at risk; but whatever a slot says, the VIP's policy is heeded.
+#[test]
+fn rehash_does_not_look_at_who_had_a_slot_before() -> Result<()> {
+    for family in Family::BOTH {
+        let mut bed = Bed::new()?;
+        let vip = family.vip(1, 53);
+        let (first, second) = (family.backend(1, 53), family.backend(2, 53));
+        let settings = bed::vip(vip, Protocol::Udp, ForwardMode::L2);
+        bed.serve(&settings, &[(first, Active), (second, Active)])?;
+        for slot in 0..SLOTS as usize {
+            let old = bed.store().load(Table::Slots, slot);
+            ensure!(old == Slot::steady(1).0, "slot {slot} is {old:#x}");
+            let at_risk = Slot::at_risk(1, 2, 1);
+            bed.store().store(Table::Slots, slot, at_risk.0);
+        }
+        let query = frame::udp(family.client(1, 4000), vip, b"query");
+        bed.check(&[row(format!("{family:?}"), query, l2(settings.key, first))])?;
+        ensure!(bed.remembered() == 0, "a flow was remembered");
+    }
+    Ok(())
 }
