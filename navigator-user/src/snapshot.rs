@@ -65,6 +65,8 @@ pub struct InterfaceView {
 pub struct RegistryView {
     /// Which one, for people.
     pub kind: String,
+    /// It was read since the daemon started.
+    pub synced: bool,
     /// It is reached and nothing was missed.
     pub connected: bool,
     /// Why not, in words.

@@ -49,13 +49,19 @@ impl AddressHolder {
             interface: interface.to_owned(),
             held: BTreeSet::new(),
         };
-        let link = holder.link().await?;
-        let addresses = holder.netlink.addresses().await?;
-        let ours = addresses
-            .iter()
-            .filter(|a| a.ours && a.ifindex == link.index);
-        holder.held = ours.map(|a| a.ip).collect();
+        holder.look_again().await?;
         Ok(holder)
+    }
+
+    /// Finds out what is held by now: the kernel takes IPv6 addresses from an interface
+    /// that goes down, and people and programs take what they like. Returns all
+    /// addresses of the interface, whoever put them there.
+    pub async fn look_again(&mut self) -> Result<BTreeSet<IpAddr>, AddressError> {
+        let link = self.link().await?;
+        let mut addresses = self.netlink.addresses().await?;
+        addresses.retain(|a| a.ifindex == link.index);
+        self.held = addresses.iter().filter(|a| a.ours).map(|a| a.ip).collect();
+        Ok(addresses.into_iter().map(|a| a.ip).collect())
     }
 
     /// Holds `ip` and tells the link about it. Harmless when it is held already.

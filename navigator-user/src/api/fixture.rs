@@ -28,6 +28,7 @@ pub(crate) fn snapshot() -> Snapshot {
         },
         registry: RegistryView {
             kind: "etcd http://127.0.0.1:2379".to_owned(),
+            synced: true,
             connected: false,
             why: "connection refused".to_owned(),
             revision: 42,

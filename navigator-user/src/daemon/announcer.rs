@@ -49,6 +49,15 @@ impl Announcer for AddressAnnouncer {
         })
     }
 
+    fn look_again(&mut self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let there = self.holder.look_again().await;
+            let there = there.map_err(|error| error.to_string())?;
+            self.foreign.retain(|address| there.contains(address));
+            Ok(())
+        })
+    }
+
     fn announced(&self) -> BTreeSet<IpAddr> {
         self.holder.held() | &self.foreign
     }

@@ -12,7 +12,10 @@ pub trait Announcer: Send {
     /// Withdraws an address; one that is not announced is no error.
     fn withdraw(&mut self, address: IpAddr) -> BoxFuture<'_, Result<(), String>>;
 
-    /// What is announced now, also by an earlier daemon.
+    /// Finds out what is announced by now: others may have withdrawn it.
+    fn look_again(&mut self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// What is announced, as far as is known; also by an earlier daemon.
     fn announced(&self) -> BTreeSet<IpAddr>;
 }
 
@@ -20,6 +23,8 @@ pub trait Announcer: Send {
 pub(super) struct Addresses {
     announcer: Option<Box<dyn Announcer>>,
     problems: Vec<String>,
+    /// Why it is not known what is announced; empty if it is.
+    blind: String,
 }
 
 impl Addresses {
@@ -27,7 +32,20 @@ impl Addresses {
         Self {
             announcer,
             problems: Vec::new(),
+            blind: String::new(),
         }
+    }
+
+    /// Finds out what is announced by now.
+    pub(super) async fn look_again(&mut self) {
+        let Some(announcer) = &mut self.announcer else {
+            return;
+        };
+        let blind = announcer.look_again().await.err().unwrap_or_default();
+        if !blind.is_empty() && blind != self.blind {
+            tracing::error!("held addresses cannot be looked at: {blind}");
+        }
+        self.blind = blind;
     }
 
     /// Withdraws what is announced beyond `wanted`, announces what is missing.
@@ -69,7 +87,9 @@ impl Addresses {
             .unwrap_or_default()
     }
 
-    pub(super) fn problems(&self) -> &[String] {
-        &self.problems
+    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+        let blind = (!self.blind.is_empty())
+            .then(|| format!("held addresses cannot be looked at: {}", self.blind));
+        self.problems.iter().cloned().chain(blind)
     }
 }

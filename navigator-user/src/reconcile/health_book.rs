@@ -28,19 +28,29 @@ impl HealthBook {
     }
 
     /// Takes over what the maps of an earlier daemon imply, until a check says otherwise.
+    /// One that may keep its flows but gets no new ones fails its checks or is draining, which
+    /// the maps do not tell: it is unknown, and so loses no flow before its first check.
     pub(super) fn adopt(&mut self, service: &ServiceName, backends: &[AdoptedBackend]) {
         for backend in backends {
             let key = InstanceKey {
                 service: service.clone(),
                 address: backend.address,
             };
-            let health = if backend.takes_new {
-                Health::Healthy
-            } else {
-                Health::Unhealthy
+            let health = match (backend.takes_new, backend.usable) {
+                (true, _) => Health::Healthy,
+                (false, true) => Health::Unknown,
+                (false, false) => Health::Unhealthy,
             };
             let detail = "not checked since the daemon started".to_owned();
-            self.records.entry(key).or_insert(Record { health, detail });
+            // It may serve several VIPs, and its drain may be over in some of them.
+            let better = |known: &Record| match known.health {
+                Health::Healthy => false,
+                Health::Unknown => health == Health::Healthy,
+                Health::Unhealthy => true,
+            };
+            if self.records.get(&key).is_none_or(better) {
+                self.records.insert(key, Record { health, detail });
+            }
         }
     }
 
@@ -66,5 +76,45 @@ impl HealthBook {
     pub(super) fn keep_only<'a>(&mut self, keys: impl Iterator<Item = &'a InstanceKey>) {
         let keys: BTreeSet<_> = keys.collect();
         self.records.retain(|key, _| keys.contains(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+    use super::*;
+
+    #[test]
+    fn what_keeps_its_flows_is_not_called_unhealthy_before_its_first_check() {
+        let service: ServiceName = "web".parse().unwrap();
+        let backend = |last: u8, takes_new: bool, usable: bool| AdoptedBackend {
+            address: ([10, 0, 0, last], 80).into(),
+            takes_new,
+            usable,
+            slots: 0,
+        };
+        let mut book = HealthBook::default();
+        let one_vip = [
+            backend(1, true, true),
+            backend(2, false, true),
+            backend(3, false, false),
+            backend(4, false, false),
+        ];
+        book.adopt(&service, &one_vip);
+        let another = [
+            backend(1, false, false),
+            backend(2, false, false),
+            backend(4, false, true),
+        ];
+        book.adopt(&service, &another);
+        let found = [1, 2, 3, 4].map(|last| {
+            let key = InstanceKey {
+                service: service.clone(),
+                address: ([10, 0, 0, last], 80).into(),
+            };
+            book.of(&key).health
+        });
+        use Health::{Healthy, Unhealthy, Unknown};
+        assert_eq!(found, [Healthy, Unknown, Unhealthy, Unknown]);
     }
 }

@@ -26,7 +26,7 @@ use addresses::Addresses;
 use health_book::HealthBook;
 use navigator_core::{
     catalog::{Catalog, RawEntry, Touched},
-    model::{ServiceName, VipKey},
+    model::{ServiceName, Vip, VipKey},
     plan::maglev,
 };
 use std::{
@@ -49,6 +49,8 @@ pub use view::DaemonFacts;
 const BATCH: usize = 512;
 /// How often rates are measured and drains looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Ticks from one look at the announced addresses to the next.
+const LOOK_AGAIN: u32 = 5;
 /// How soon after a change the snapshot follows.
 const SNAPSHOT_DELAY: Duration = Duration::from_millis(5);
 /// How long a new VIP waits for the first verdicts of its instances, before it serves with those
@@ -91,8 +93,9 @@ pub struct Reconciler<D> {
     unreachable: BTreeMap<IpAddr, String>,
     addresses: Addresses,
     vips: BTreeMap<VipKey, VipState>,
-    /// Out of the catalog; taken out of the maps once their addresses are withdrawn.
-    doomed: BTreeSet<VipKey>,
+    /// Out of the catalog, with the slots of their tables; taken out of the maps once
+    /// their addresses are withdrawn.
+    doomed: BTreeMap<VipKey, u32>,
     /// Found in the maps at the start, not yet met in the registry.
     adopted: BTreeMap<VipKey, AdoptedVip>,
     plans: JoinSet<Planned>,
@@ -122,6 +125,7 @@ pub async fn run<D: Dataplane>(parts: Parts<D>, stop: impl Future<Output = ()>) 
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(stop);
+    let mut ticks = 0u32;
     loop {
         let publish_at = this.publisher.due();
         tokio::select! {
@@ -158,6 +162,10 @@ pub async fn run<D: Dataplane>(parts: Parts<D>, stop: impl Future<Output = ()>) 
             }
             _ = tick.tick() => {
                 this.dataplane.sweep();
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(LOOK_AGAIN) {
+                    this.addresses.look_again().await;
+                }
                 let due = this.vips_with_deadlines();
                 this.settle(due).await;
                 this.publish();
@@ -180,7 +188,7 @@ impl<D: Dataplane> Reconciler<D> {
             .into_iter()
             .map(|adopted| (adopted.vip.key, adopted))
             .collect();
-        let this = Self {
+        let mut this = Self {
             dataplane: parts.dataplane,
             catalog: parts.catalog,
             prober: parts.prober,
@@ -189,7 +197,7 @@ impl<D: Dataplane> Reconciler<D> {
             unreachable: BTreeMap::new(),
             addresses: Addresses::new(parts.announcer),
             vips: BTreeMap::new(),
-            doomed: BTreeSet::new(),
+            doomed: BTreeMap::new(),
             publisher: view::Publisher::new(parts.snapshots, parts.facts, !adopted.is_empty()),
             adopted,
             plans: JoinSet::new(),
@@ -224,20 +232,30 @@ impl<D: Dataplane> Reconciler<D> {
                 touched
             }
             RegistryEvent::Changed { changes, .. } => {
-                let mut touched = Touched::default();
-                for change in changes {
-                    let more = match change {
-                        Change::Put(entry) => self.catalog.put(raw(entry)),
-                        Change::Delete(key) => self.catalog.delete(&key),
-                    };
-                    touched.services.extend(more.services);
-                    touched.vips |= more.vips;
-                }
-                touched
+                self.publisher.changed();
+                return self.changes(changes);
             }
             RegistryEvent::Lost { .. } | RegistryEvent::Recovered => Touched::default(),
         };
         self.publisher.changed();
+        self.catalog_changed(&touched)
+    }
+
+    fn changes(&mut self, changes: Vec<Change>) -> TouchedVips {
+        let mut touched = Touched::default();
+        for change in changes {
+            let deleted = matches!(change, Change::Delete(_));
+            let more = match change {
+                Change::Put(entry) => self.catalog.put(raw(entry)),
+                Change::Delete(key) => self.catalog.delete(&key),
+            };
+            touched.services.extend(more.services);
+            touched.vips |= more.vips;
+            if deleted && more.vips && self.registry.is_synced() {
+                // It may be put again by the next change: that is another VIP then.
+                self.doom_missing();
+            }
+        }
         self.catalog_changed(&touched)
     }
 
@@ -248,8 +266,9 @@ impl<D: Dataplane> Reconciler<D> {
             services,
             vips: true,
         });
+        let unknown = std::mem::take(&mut self.adopted).into_iter();
         self.doomed
-            .extend(std::mem::take(&mut self.adopted).into_keys());
+            .extend(unknown.map(|(key, adopted)| (key, adopted.vip.slots)));
         touched.extend(self.vips.keys());
         touched
     }
@@ -278,24 +297,11 @@ impl<D: Dataplane> Reconciler<D> {
 
     /// Makes the set of VIPs that of the catalog; returns those that are new or changed.
     fn sync_vips(&mut self) -> TouchedVips {
-        let wanted: BTreeMap<VipKey, _> = self
-            .catalog
-            .vips()
-            .values()
-            .map(|vip| (vip.key, vip.clone()))
-            .collect();
-        let gone: Vec<_> = self
-            .vips
-            .keys()
-            .filter(|key| !wanted.contains_key(key))
-            .copied()
-            .collect();
-        for key in gone {
-            self.vips.remove(&key);
-            self.doomed.insert(key);
-        }
+        self.doom_missing();
+        let wanted: Vec<_> = self.catalog.vips().values().cloned().collect();
         let mut touched = TouchedVips::new();
-        for (key, vip) in wanted {
+        for vip in wanted {
+            let key = vip.key;
             let changed = match self.vips.get_mut(&key) {
                 Some(state) => state.change(vip),
                 None => {
@@ -310,9 +316,20 @@ impl<D: Dataplane> Reconciler<D> {
         touched
     }
 
-    fn create(&mut self, vip: navigator_core::model::Vip) {
+    fn doom_missing(&mut self) {
+        let wanted: BTreeSet<VipKey> = self.catalog.vips().values().map(|vip| vip.key).collect();
+        let gone = self.vips.extract_if(.., |key, _| !wanted.contains(key));
+        self.doomed
+            .extend(gone.map(|(key, state)| (key, state.vip.slots)));
+    }
+
+    /// One that was removed a moment ago keeps its table if the size is the same;
+    /// otherwise it is taken out of the maps before the new one is planned.
+    fn create(&mut self, vip: Vip) {
         let key = vip.key;
-        self.doomed.remove(&key);
+        if self.doomed.get(&key) == Some(&vip.slots) {
+            self.doomed.remove(&key);
+        }
         let adopted = self.adopted.remove(&key);
         if let Some(adopted) = &adopted {
             self.health.adopt(&vip.service, &adopted.backends);
@@ -327,13 +344,18 @@ impl<D: Dataplane> Reconciler<D> {
         if !self.registry.is_synced() {
             return;
         }
-        let serving = self
+        let serving: BTreeSet<IpAddr> = self
             .vips
             .iter()
             .filter(|(_, state)| state.serves())
-            .map(|(key, _)| key.address);
-        self.addresses.make(&serving.collect()).await;
-        for key in std::mem::take(&mut self.doomed) {
+            .map(|(key, _)| key.address)
+            .collect();
+        self.addresses.make(&serving).await;
+        let announced = self.addresses.announced();
+        // An address that could not be withdrawn is tried again at the next tick.
+        let free =
+            |key: &VipKey| serving.contains(&key.address) || !announced.contains(&key.address);
+        for (key, _) in self.doomed.extract_if(.., |key, _| free(key)) {
             match self.dataplane.remove(&key) {
                 Ok(()) => tracing::info!(vip = %key, "VIP removed"),
                 Err(error) => tracing::error!(vip = %key, "VIP not removed: {error}"),
@@ -452,13 +474,14 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    fn watch_hosts(&self) {
+    fn watch_hosts(&mut self) {
         let planned = self.vips.values().flat_map(VipState::hosts);
         let adopted = self
             .adopted
             .values()
             .flat_map(|vip| vip.backends.iter().map(|b| b.address.ip()));
         let hosts: BTreeSet<IpAddr> = planned.chain(adopted).collect();
+        self.unreachable.retain(|host, _| hosts.contains(host));
         self.hosts.send_if_modified(|current| {
             let changed = *current != hosts;
             if changed {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
-use super::{DaemonFacts, Parts, run};
+use super::{Announcer, DaemonFacts, Parts, run};
 use crate::{
     dataplane::{
         Dataplane,
@@ -14,8 +14,17 @@ use crate::{
     registry::{Change, Entry, RegistryEvent},
     snapshot::{Snapshot, VipView},
 };
+use futures::future::BoxFuture;
 use navigator_core::{catalog::Catalog, entry::Rules, health::Settings, plan::members::State};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -30,7 +39,7 @@ const SIZES: Sizes = Sizes {
 
 struct Daemon {
     registry: mpsc::Sender<RegistryEvent>,
-    _hops: mpsc::Sender<HopChange>,
+    hops: mpsc::Sender<HopChange>,
     snapshots: watch::Receiver<(u64, Arc<Snapshot>)>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -39,6 +48,10 @@ struct Daemon {
 
 impl Daemon {
     fn start(store: MemoryStore) -> Self {
+        Self::start_with(store, None)
+    }
+
+    fn start_with(store: MemoryStore, announcer: Option<Box<dyn Announcer>>) -> Self {
         let (registry, events) = mpsc::channel(16);
         let (hop_sender, hops) = mpsc::channel(16);
         let (reports, reported) = mpsc::channel::<ProbeReport>(16);
@@ -53,7 +66,7 @@ impl Daemon {
             prober: Prober::start(ProberSettings::new(Settings::default()), reports),
             hosts,
             hops,
-            announcer: None,
+            announcer,
             snapshots: publish,
             plan_seed: 1,
             facts: DaemonFacts::default(),
@@ -61,7 +74,7 @@ impl Daemon {
         let task = tokio::spawn(run(parts, async { stopped.await.unwrap_or_default() }));
         Self {
             registry,
-            _hops: hop_sender,
+            hops: hop_sender,
             snapshots,
             stop,
             task,
@@ -90,20 +103,16 @@ impl Daemon {
     }
 
     async fn put(&mut self, key: &str, value: &str) {
-        self.revision += 1;
-        let changes = vec![Change::Put(entry(key, value, self.revision))];
-        self.registry
-            .send(RegistryEvent::Changed {
-                changes,
-                revision: self.revision,
-            })
-            .await
-            .unwrap();
+        let change = Change::Put(entry(key, value, self.revision + 1));
+        self.change(vec![change]).await;
     }
 
     async fn delete(&mut self, key: &str) {
+        self.change(vec![Change::Delete(key.to_owned())]).await;
+    }
+
+    async fn change(&mut self, changes: Vec<Change>) {
         self.revision += 1;
-        let changes = vec![Change::Delete(key.to_owned())];
         self.registry
             .send(RegistryEvent::Changed {
                 changes,
@@ -269,5 +278,183 @@ async fn slots_of_a_living_vip_cannot_change() {
         snapshot.problems
     );
     assert_eq!(shares(&snapshot), [1009]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn slots_changed_while_no_daemon_ran_do_not_stop_the_table_from_following() {
+    let store = MemoryStore::new(SIZES);
+    let (a, b) = (instance(1, 100), instance(2, 100));
+    let mut first = Daemon::start(store.clone());
+    first.sync(&[VIP, (&a.0, &a.1), (&b.0, &b.1)]).await;
+    first.until("a table", |s| shares(s) == [505, 504]).await;
+    first.stop().await;
+
+    let other = VIP.1.replace("1009", "2003");
+    let mut second = Daemon::start(store);
+    second
+        .sync(&[(VIP.0, &other), (&a.0, &a.1), (&b.0, &b.1)])
+        .await;
+    second
+        .put("/navigator/orders/web/10.0.0.2:80", r#"{"drain":true}"#)
+        .await;
+    let snapshot = second
+        .until("the drain", |s| shares(s).first() == Some(&1009))
+        .await;
+    assert_eq!(web(&snapshot).unwrap().slots, 1009);
+    assert!(
+        snapshot.problems[0].contains("slots stay 1009"),
+        "it is said for as long as it holds: {:?}",
+        snapshot.problems
+    );
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_vip_removed_and_put_again_at_once_has_the_slots_that_it_asks_for() {
+    let mut daemon = Daemon::start(MemoryStore::new(SIZES));
+    let (key, value) = instance(1, 100);
+    daemon.sync(&[VIP, (&key, &value)]).await;
+    daemon.until("a table", |s| shares(s) == [1009]).await;
+
+    let other = VIP.1.replace("1009", "2003");
+    let again = Change::Put(entry(VIP.0, &other, daemon.revision + 1));
+    daemon
+        .change(vec![Change::Delete(VIP.0.to_owned()), again])
+        .await;
+    daemon.until("another table", |s| shares(s) == [2003]).await;
+    daemon.delete(VIP.0).await;
+    daemon.put(VIP.0, VIP.1).await;
+    let snapshot = daemon
+        .until("the first size again", |s| shares(s) == [1009])
+        .await;
+    assert_eq!(snapshot.problems, [""; 0]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_takes_part_again_is_not_called_unreachable_for_what_was() {
+    let mut daemon = Daemon::start(MemoryStore::new(SIZES));
+    let at_once = VIP.1.replace("2s", "0s");
+    let (a, b) = (instance(1, 100), instance(2, 100));
+    let all = [(VIP.0, at_once.as_str()), (&a.0, &a.1), (&b.0, &b.1)];
+    daemon.sync(&all).await;
+    daemon.until("a table", |s| shares(s) == [505, 504]).await;
+    let lost = HopChange {
+        host: "10.0.0.2".parse().unwrap(),
+        hop: None,
+        why: "nobody answers".to_owned(),
+    };
+    daemon.hops.send(lost).await.unwrap();
+    let why = |s: &Snapshot| web(s).and_then(|vip| Some(vip.backends.get(1)?.why.clone()));
+    daemon
+        .until("why", |s| why(s).is_some_and(|why| why.contains("nobody")))
+        .await;
+    daemon.delete(&b.0).await;
+    daemon.until("it gone", |s| shares(s) == [1009]).await;
+    daemon.put(&b.0, &b.1).await;
+    let back = daemon.until("it back", |s| shares(s) == [505, 504]).await;
+    assert_eq!(why(&back).as_deref(), Some(""));
+    daemon.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_others_took_away_is_announced_again() {
+    let (lost, times) = <(Arc<AtomicBool>, Arc<AtomicU32>)>::default();
+    let announcer = Held {
+        lost: lost.clone(),
+        times: times.clone(),
+        ..Held::default()
+    };
+    let mut daemon = Daemon::start_with(MemoryStore::new(SIZES), Some(Box::new(announcer)));
+    let (key, value) = instance(1, 100);
+    daemon.sync(&[VIP, (&key, &value)]).await;
+    let announced = |s: &Snapshot| web(s).is_some_and(|vip| vip.announced);
+    daemon.until("it announced", announced).await;
+    lost.store(true, SeqCst);
+    // One comes each second.
+    for _ in 0..30 {
+        daemon.snapshots.changed().await.unwrap();
+    }
+    daemon.until("it announced", announced).await;
+    assert_eq!(times.load(SeqCst), 2);
+    daemon.stop().await;
+}
+
+/// Holds addresses in memory; cannot withdraw while it is stuck.
+#[derive(Default)]
+struct Held {
+    addresses: BTreeSet<IpAddr>,
+    /// Taken away by somebody else, and not noticed yet.
+    lost: Arc<AtomicBool>,
+    stuck: Arc<AtomicBool>,
+    /// How often one was announced.
+    times: Arc<AtomicU32>,
+}
+
+impl Announcer for Held {
+    fn announce(&mut self, address: IpAddr) -> BoxFuture<'_, Result<(), String>> {
+        self.addresses.insert(address);
+        self.times.fetch_add(1, SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn withdraw(&mut self, address: IpAddr) -> BoxFuture<'_, Result<(), String>> {
+        let stuck = self.stuck.load(SeqCst);
+        if !stuck {
+            self.addresses.remove(&address);
+        }
+        Box::pin(async move {
+            if stuck {
+                Err("stuck".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    fn look_again(&mut self) -> BoxFuture<'_, Result<(), String>> {
+        if self.lost.swap(false, SeqCst) {
+            self.addresses.clear();
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn announced(&self) -> BTreeSet<IpAddr> {
+        self.addresses.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vip_is_served_for_as_long_as_its_address_cannot_be_withdrawn() {
+    let store = MemoryStore::new(SIZES);
+    let stuck = Arc::new(AtomicBool::new(true));
+    let announcer = Held {
+        stuck: stuck.clone(),
+        ..Held::default()
+    };
+    let mut daemon = Daemon::start_with(store.clone(), Some(Box::new(announcer)));
+    let (key, value) = instance(1, 100);
+    daemon.sync(&[VIP, (&key, &value)]).await;
+    daemon
+        .until("it announced", |s| web(s).is_some_and(|vip| vip.announced))
+        .await;
+    let vips_in_use = |s: &Snapshot| s.tables.iter().find(|t| t.name == "vips").map(|t| t.used);
+    daemon.delete(VIP.0).await;
+    daemon.until("a problem", |s| !s.problems.is_empty()).await;
+    // What is taken out of the maps no longer counts after a tick or two.
+    for _ in 0..5 {
+        daemon.snapshots.changed().await.unwrap();
+    }
+    let left = daemon
+        .until("the problem", |s| !s.problems.is_empty())
+        .await;
+    assert_eq!(vips_in_use(&left), Some(1), "{:?}", left.problems);
+    stuck.store(false, SeqCst);
+    daemon
+        .until("it removed", |s| {
+            vips_in_use(s) == Some(0) && s.problems.is_empty()
+        })
+        .await;
     daemon.stop().await;
 }

@@ -231,7 +231,7 @@ impl Publisher {
             service: vip.service.to_string(),
             mode: vip.mode,
             applied: state.is_applied(),
-            problem: state.problem().to_owned(),
+            problem: state.problem(),
             ..self.totals(vip.key, vip.slots, figures, announced, backends)
         }
     }
@@ -354,6 +354,7 @@ fn registry(kind: &str, world: &World<'_>) -> RegistryView {
         .map_or(0.0, |at| world.uptime.saturating_sub(at).as_secs_f64());
     RegistryView {
         kind: kind.to_owned(),
+        synced: state.synced,
         connected: state.connected,
         why: state.why.clone(),
         revision: state.revision,
@@ -424,7 +425,7 @@ fn problems(world: &World<'_>) -> Vec<String> {
         (!problem.is_empty()).then(|| format!("VIP {}: {problem}", state.vip.name))
     };
     let mut problems: Vec<_> = world.vips.values().filter_map(of_vip).collect();
-    problems.extend(world.addresses.problems().iter().cloned());
+    problems.extend(world.addresses.problems());
     problems.extend(world.vips.values().filter_map(|state| {
         let warning =
             navigator_core::plan::maglev::table_warning(state.vip.slots, state.members().len())?;

@@ -46,6 +46,8 @@ pub(super) struct VipState {
     /// When a plan that failed is tried again.
     retry_at: Option<Duration>,
     problem: String,
+    /// A number of slots that was asked for and cannot be had.
+    slots_refused: Option<u32>,
 }
 
 /// How long a plan that could not be applied waits.
@@ -59,6 +61,7 @@ impl VipState {
     /// and what its maps hold are its participants.
     pub(super) fn new(vip: Vip, adopted: Option<AdoptedVip>, opens_by: Duration) -> Self {
         let opens_by = adopted.is_none().then_some(opens_by);
+        let fixed_slots = adopted.as_ref().map(|adopted| adopted.vip.slots);
         let adopted_serving = adopted
             .iter()
             .flat_map(|vip| &vip.backends)
@@ -73,7 +76,7 @@ impl VipState {
             .filter(|backend| backend.usable)
             .map(|backend| (backend.address, participant()))
             .collect();
-        Self {
+        let mut state = Self {
             vip,
             participants,
             members: Vec::new(),
@@ -84,26 +87,26 @@ impl VipState {
             adopted_serving,
             retry_at: None,
             problem: String::new(),
+            slots_refused: None,
+        };
+        if let Some(slots) = fixed_slots {
+            state.keep_slots(slots);
         }
+        state
     }
 
     /// Takes over a new version of the VIP; true if something changed.
-    pub(super) fn change(&mut self, mut vip: Vip) -> bool {
-        if vip == self.vip {
-            return false;
-        }
-        self.problem.clear();
-        if vip.slots != self.vip.slots {
-            self.problem = format!(
-                "slots stay {}: the number is fixed for a VIP's life; remove the VIP and add it again \
-                 if its connections may break",
-                self.vip.slots
-            );
-            vip.slots = self.vip.slots;
-        }
-        let changed = vip != self.vip;
-        self.vip = vip;
-        changed
+    pub(super) fn change(&mut self, vip: Vip) -> bool {
+        let old = std::mem::replace(&mut self.vip, vip);
+        let refused = self.slots_refused.take();
+        self.keep_slots(old.slots);
+        self.vip != old || self.slots_refused != refused
+    }
+
+    /// The table of a VIP that is in the maps keeps its size, whatever is asked for.
+    fn keep_slots(&mut self, slots: u32) {
+        let asked = std::mem::replace(&mut self.vip.slots, slots);
+        self.slots_refused = (asked != slots).then_some(asked);
     }
 
     /// Looks at every instance anew; returns the members whose flags changed.
@@ -240,9 +243,14 @@ impl VipState {
         idle
     }
 
+    /// Takes a table that was built, if it is the one that was begun: it may have been begun for
+    /// a VIP of the same address that was removed meanwhile.
     pub(super) fn end_planning(&mut self, table: Table) {
-        self.planning = None;
-        self.table = Some(table);
+        let begun = self.planning.as_ref() == Some(&table.weighted);
+        if begun && table.owners.len() == self.vip.slots as usize {
+            self.planning = None;
+            self.table = Some(table);
+        }
     }
 
     /// What must be applied at `now`, unless just that is applied already or failed a moment ago.
@@ -306,8 +314,18 @@ impl VipState {
         self.applied.is_some()
     }
 
-    pub(super) fn problem(&self) -> &str {
-        &self.problem
+    /// What is wrong with it, for people; empty if nothing is.
+    pub(super) fn problem(&self) -> String {
+        let refused = self.slots_refused.map(|asked| {
+            format!(
+                "slots stay {} ({asked} are asked for): the number is fixed for a VIP's life; \
+                 remove the VIP and add it again if its connections may break",
+                self.vip.slots
+            )
+        });
+        let failed = (!self.problem.is_empty()).then(|| self.problem.clone());
+        let both: Vec<_> = failed.into_iter().chain(refused).collect();
+        both.join("; ")
     }
 
     pub(super) fn members(&self) -> &[Member] {
@@ -346,4 +364,31 @@ impl Participant {
 /// Whether an instance gets no new flows because somebody wanted it so.
 fn drains(instance: Option<&Instance>, order: &Order) -> bool {
     instance.is_none_or(|instance| order.drain || order.weight.unwrap_or(instance.weight) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+    use super::*;
+    use navigator_core::entry::parse_vip;
+
+    #[test]
+    fn a_table_that_was_built_for_a_removed_vip_is_not_taken() {
+        let json = br#"{"address":"192.0.2.1","port":80,"service":"web","slots":1009}"#;
+        let vip = parse_vip("/navigator/vips/web", json).unwrap();
+        let mut state = VipState::new(vip, None, Duration::ZERO);
+        let wanted: Weighted = vec![(([10, 0, 0, 1], 80).into(), 100)];
+        let built = |slots: usize, weighted: &Weighted| Table {
+            weighted: weighted.clone(),
+            owners: vec![0; slots].into(),
+        };
+        state.end_planning(built(1009, &wanted));
+        assert!(!state.table_fits(&wanted), "none was begun");
+        assert!(state.begin_planning(&wanted));
+        state.end_planning(built(2003, &wanted));
+        state.end_planning(built(1009, &Vec::new()));
+        assert!(!state.table_fits(&wanted) && !state.begin_planning(&wanted));
+        state.end_planning(built(1009, &wanted));
+        assert!(state.table_fits(&wanted) && state.begin_planning(&wanted));
+    }
 }
