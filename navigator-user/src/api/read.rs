@@ -43,7 +43,7 @@ pub(super) async fn service(
     let (seq, snapshot) = latest(&state, query).await?;
     match snapshot.services.iter().find(|s| s.name == name) {
         Some(service) => json(seq, service),
-        None if !snapshot.daemon.ready => Err(not_ready(&name)),
+        None if !snapshot.registry.synced => Err(not_ready(&name)),
         None => Err(Problem::not_found(format!(
             "no instance of a service {name:?} is registered"
         ))),
@@ -73,12 +73,12 @@ pub(super) async fn readyz(State(state): State<ApiState>) -> Response {
     (status, format!("{word}; {registry}\n")).into_response()
 }
 
-// Before the first plan an unknown service may only be one that was not read yet.
+// Before the registry was read an unknown service may be one that it knows.
 fn not_ready(name: &str) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not_ready",
-        format!("service {name:?} is not known, but the daemon is still starting: ask again"),
+        format!("service {name:?} is not known, but the registry has not been read yet: ask again"),
     )
 }
 

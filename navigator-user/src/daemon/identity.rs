@@ -28,10 +28,12 @@ struct Stored {
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The pinned identity, else that of the registry, made if there is none. Waits for the
-/// registry as long as it takes: without a key there is nothing to forward by.
+/// registry as long as it takes: without a key there is nothing to forward by. Every time
+/// that it cannot be reached `waiting` is told why.
 pub(super) async fn find(
     pinned: Option<(HashKey, u64)>,
     registry: &dyn Registry,
+    mut waiting: impl FnMut(&str),
 ) -> Result<Identity> {
     if let Some((hash_key, plan_seed)) = pinned {
         return Ok(Identity {
@@ -47,6 +49,7 @@ pub(super) async fn find(
         {
             Ok(value) => return Identity::from_json(&value),
             Err(RegistryError::Unreachable { endpoint, why }) => {
+                waiting(&why);
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         "registry {endpoint} cannot be reached ({why}): nothing is forwarded until it can; \

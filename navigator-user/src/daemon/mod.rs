@@ -44,18 +44,18 @@ pub async fn run(config: Config) -> Result<()> {
         tracing::warn!("{}", warning.line(&config.source_name));
     }
     let registry = open_registry(&config)?;
+    let rules = rules(&config).await?;
     let listener = api::bind(&config.socket)?;
     let (snapshots, readers) = watch::channel((0, Arc::new(starting(&*registry))));
-    let rules = rules(&config).await?;
     let state = ApiState {
         snapshots: readers,
         registry: registry.clone(),
         config_keys: Arc::new(config.entries().into_iter().map(|(key, _)| key).collect()),
         rules: Arc::new(rules.clone()),
     };
-    let mut api_stop = stop.clone();
+    let (end_api, mut api_ends) = watch::channel(false);
     let api = tokio::spawn(async move {
-        api::serve(listener, state, async { stopped(&mut api_stop).await }).await
+        api::serve(listener, state, async { stopped(&mut api_ends).await }).await
     });
 
     let work = work(&config, registry, rules, snapshots, stop.clone());
@@ -63,10 +63,11 @@ pub async fn run(config: Config) -> Result<()> {
         outcome = work => outcome,
         () = stopped(&mut stop) => Ok(()),
     };
-    // Tells the API to end also when the work failed; it removes the socket.
-    drop(stop);
+    // Also when the work failed: the API removes its socket.
+    end_api.send_replace(true);
+    let served = api.await;
     outcome?;
-    api.await.context("the API ended badly")?.context("API")?;
+    served.context("the API ended badly")?.context("API")?;
     sd_notify_quietly(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopped; forwarding goes on with the last tables");
     Ok(())
@@ -94,7 +95,13 @@ async fn work(
         sizes: config.limits,
     };
     let pinned = KernelDataplane::pinned_identity(&config.pins);
-    let identity = identity::find(pinned, &*registry).await?;
+    let identity = identity::find(pinned, &*registry, |why| {
+        snapshots.send_modify(|(number, snapshot)| {
+            *number += 1;
+            Arc::make_mut(snapshot).registry.why = why.to_owned();
+        });
+    })
+    .await?;
     let dataplane = KernelDataplane::open(settings(&identity))?;
     let facts = DaemonFacts {
         interfaces: dataplane
@@ -244,5 +251,26 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 fn sd_notify_quietly(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("systemd was not told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_cannot_start_leaves_no_socket_behind() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let text = format!(
+            "interfaces = [\"lo\"]\nsocket = {:?}\npins = {:?}\nstate = {:?}\n",
+            at("socket"),
+            at("no-bpf-file-system"),
+            at("state"),
+        );
+        assert!(run(Config::parse(&text, "test")?).await.is_err());
+        assert!(dir.path().join("state").exists(), "it came as far as this");
+        assert!(!dir.path().join("socket").exists());
+        Ok(())
     }
 }

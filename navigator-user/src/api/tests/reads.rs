@@ -96,6 +96,7 @@ async fn a_service_is_given_with_its_instances() -> Test {
 async fn readiness_follows_the_snapshot_and_liveness_does_not() -> Test {
     let mut starting = fixture::snapshot();
     starting.daemon.ready = false;
+    starting.registry.synced = false;
     let daemon = Daemon::with_snapshot(starting)?;
     assert_eq!(daemon.ask("GET /livez", "").await?.status, 200);
     let answer = daemon.ask("GET /readyz", "").await?;
@@ -107,7 +108,12 @@ async fn readiness_follows_the_snapshot_and_liveness_does_not() -> Test {
     );
     let answer = daemon.ask("GET /v1/services/none", "").await?;
     assert_eq!(answer.problem()?, (503, "not_ready".to_owned()));
-    daemon.snapshots.send((8, Arc::new(fixture::snapshot())))?;
+    let mut synced = fixture::snapshot();
+    synced.daemon.ready = false;
+    daemon.snapshots.send((8, Arc::new(synced)))?;
+    let answer = daemon.ask("GET /v1/services/none", "").await?;
+    assert_eq!(answer.problem()?, (404, "not_found".to_owned()));
+    daemon.snapshots.send((9, Arc::new(fixture::snapshot())))?;
     assert_eq!(daemon.ask("GET /readyz", "").await?.status, 200);
     daemon.stop().await
 }

@@ -66,10 +66,16 @@ fn registry(look: Look, registry: &RegistryView) -> String {
         return format!("{kind}, {connected}, revision {revision}");
     }
     let lost = paint(look, News::Bad, "not connected");
+    let why = match clean(&registry.why).as_ref() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    if !registry.synced {
+        return format!("{kind}, {lost} yet{why}");
+    }
     format!(
-        "{kind}, {lost} for {}: {}; revision {revision} stays in force",
+        "{kind}, {lost} for {}{why}; revision {revision} stays in force",
         numbers::duration(registry.stale_seconds),
-        clean(&registry.why),
     )
 }
 

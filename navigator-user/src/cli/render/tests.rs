@@ -39,6 +39,15 @@ REJECTED                  REASON    DETAIL
 }
 
 #[test]
+fn a_registry_that_was_never_read_is_not_said_to_be_in_force() {
+    let mut starting = fixture::snapshot();
+    starting.registry.synced = false;
+    let page = status(PLAIN, &starting);
+    let line = "registry    etcd http://127.0.0.1:2379, not connected yet: connection refused\n";
+    assert!(page.contains(line), "{page}");
+}
+
+#[test]
 fn a_quiet_status_is_short() {
     let mut quiet = fixture::snapshot();
     quiet.vips.clear();
