@@ -91,7 +91,7 @@ pub mod meta {
 }
 
 /// Names of the read-only variables that the loader sets before a load; the
-/// verifier folds them into the code, so they cost nothing per packet.
+/// verifier knows their values and takes out the code that they rule out.
 pub mod globals {
     /// `u64`: the interface's MAC address as [`crate::mac::to_word`] spells it.
     pub const LOCAL_MAC: &str = "LOCAL_MAC";

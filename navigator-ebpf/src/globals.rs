@@ -1,5 +1,5 @@
 //! Read-only variables that the loader sets before the load. The verifier
-//! knows their values and folds them into the code.
+//! knows their values and takes out the code that they rule out.
 
 use navigator_common::hash::HashKey;
 

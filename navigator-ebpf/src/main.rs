@@ -25,7 +25,7 @@ mod vip;
 mod decap;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use aya_log_ebpf::debug;
+use aya_log_ebpf::info;
 use navigator_common::reason::{Reason, Verdict};
 use packet::Frame;
 
@@ -38,7 +38,7 @@ fn navigator(ctx: XdpContext) -> u32 {
             match reason.verdict() {
                 Verdict::Pass => xdp_action::XDP_PASS,
                 Verdict::Drop => {
-                    debug!(&ctx, "dropped under reason {}", reason.index());
+                    info!(&ctx, "dropped under reason {}", reason.index());
                     xdp_action::XDP_DROP
                 }
             }

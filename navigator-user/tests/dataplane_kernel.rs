@@ -94,6 +94,7 @@ fn interface(name: &str, attach: Attach) -> InterfaceSettings {
     InterfaceSettings {
         name: name.to_owned(),
         attach,
+        log_drops: false,
     }
 }
 

@@ -254,6 +254,9 @@ pub struct RunArgs {
         default_value = "/etc/navigator/navigator.toml"
     )]
     pub config: PathBuf,
+    /// Log every packet that is dropped, by the number of its reason. Slow: for a short look.
+    #[arg(long)]
+    pub log_drops: bool,
 }
 
 /// Configuration files.

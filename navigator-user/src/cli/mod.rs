@@ -95,7 +95,7 @@ async fn carry_out(socket: &Path, command: Command) -> Outcome<ExitCode> {
 
 async fn run_daemon(args: &RunArgs) -> Outcome {
     logging::init(None).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-    Ok(daemon::run(load(&args.config)?).await?)
+    Ok(daemon::run(load(&args.config)?, args.log_drops).await?)
 }
 
 async fn detach(args: DetachArgs) -> Outcome {

@@ -34,11 +34,11 @@ use tokio::{
 /// Health reports that may wait for the loop.
 const REPORTS: usize = 1024;
 
-/// Runs the daemon until SIGTERM or SIGINT. Forwarding is left as it is then.
+/// Runs the daemon until SIGTERM or SIGINT; with `log_drops` every dropped packet is a log line. Forwarding is left as it is then.
 ///
 /// # Errors
 /// If it cannot start. Once it runs, errors become problems that `navigator status` shows.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, log_drops: bool) -> Result<()> {
     let mut stop = stop_signal()?;
     for warning in &config.warnings {
         tracing::warn!("{}", warning.line(&config.source_name));
@@ -58,7 +58,7 @@ pub async fn run(config: Config) -> Result<()> {
         api::serve(listener, state, async { stopped(&mut api_ends).await }).await
     });
 
-    let work = work(&config, registry, rules, snapshots, stop.clone());
+    let work = work(&config, log_drops, registry, rules, snapshots, stop.clone());
     let outcome = tokio::select! {
         outcome = work => outcome,
         () = stopped(&mut stop) => Ok(()),
@@ -75,6 +75,7 @@ pub async fn run(config: Config) -> Result<()> {
 
 async fn work(
     config: &Config,
+    log_drops: bool,
     registry: Arc<dyn Registry>,
     rules: Rules,
     snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
@@ -88,6 +89,7 @@ async fn work(
             .map(|name| InterfaceSettings {
                 name: name.clone(),
                 attach: config.attach,
+                log_drops,
             })
             .collect(),
         hash_key: identity.hash_key,
@@ -268,7 +270,7 @@ mod tests {
             at("no-bpf-file-system"),
             at("state"),
         );
-        assert!(run(Config::parse(&text, "test")?).await.is_err());
+        assert!(run(Config::parse(&text, "test")?, false).await.is_err());
         assert!(dir.path().join("state").exists(), "it came as far as this");
         assert!(!dir.path().join("socket").exists());
         Ok(())

@@ -1,6 +1,7 @@
 //! Links: the program on an interface, pinned, so that it outlives us.
 
 use super::{
+    drop_log::DropLog,
     error::OpenError,
     interface::{self, AttachMode},
     load::LoadedProgram,
@@ -43,11 +44,15 @@ pub struct InterfaceSettings {
     pub name: String,
     /// How the program is to be attached.
     pub attach: Attach,
+    /// Log every packet that it drops. Slow: for a short look.
+    pub log_drops: bool,
 }
 
 /// A program that is attached for as long as this, or its pin, is there.
 pub(super) struct Attached {
     pub(super) mode: AttachMode,
+    /// Reads what the program logs, if it does.
+    pub(super) log: Option<DropLog>,
     pub(super) _link: FdLink,
 }
 
@@ -78,7 +83,11 @@ pub(super) fn attach(
     };
     let mode = interface::attached(ifindex).map_err(|error| failed(settings, &error))?;
     let mode = mode.ok_or_else(|| failed(settings, &"the kernel shows no program there"))?;
-    Ok(Attached { mode, _link: link })
+    Ok(Attached {
+        mode,
+        log: None,
+        _link: link,
+    })
 }
 
 /// The link that is pinned, if it still is of this interface and of a mode that is wanted.

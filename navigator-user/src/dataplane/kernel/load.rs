@@ -10,6 +10,7 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, Xdp},
 };
+use aya_log::{LEVEL, Level};
 use navigator_common::{
     flow::coarse_seconds,
     hash::HashKey,
@@ -28,6 +29,8 @@ pub(super) struct Globals {
     pub(super) local_mac: [u8; 6],
     pub(super) local_egress: u8,
     pub(super) hash_key: HashKey,
+    /// Keep the lines that log drops in the program.
+    pub(super) log_drops: bool,
 }
 
 /// A program in the kernel, not attached to anything.
@@ -36,6 +39,10 @@ pub struct LoadedProgram {
 }
 
 impl LoadedProgram {
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
     /// The program, to be run by `BPF_PROG_TEST_RUN` or attached.
     pub fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
         let program = self.ebpf.program_mut(programs::NAVIGATOR);
@@ -68,6 +75,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         local_mac: [0; 6],
         local_egress: 0,
         hash_key: HashKey::from_words([0; 5]),
+        log_drops: false,
     };
     let globals = globals.unwrap_or(&zero);
     let local_mac = mac::to_word(globals.local_mac);
@@ -75,7 +83,12 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
     let hash_key = globals.hash_key.words();
     let flow_set_mask = sizes.flow_sets - 1;
     let flow_lifetime = coarse_seconds(FLOW_LIFETIME_SECONDS);
-    let log_level = 0u8;
+    // At level 0 the verifier takes all logging out of the program.
+    let log_level = if globals.log_drops {
+        Level::Info as u8
+    } else {
+        0
+    };
 
     let mut loader = EbpfLoader::new();
     loader
@@ -85,8 +98,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         .override_global(globals::HASH_KEY, &hash_key, true)
         .override_global(globals::FLOW_SET_MASK, &flow_set_mask, true)
         .override_global(globals::FLOW_LIFETIME, &flow_lifetime, true)
-        // At this level the verifier takes all logging out of the program.
-        .override_global("AYA_LOG_LEVEL", &log_level, false);
+        .override_global(LEVEL, &log_level, true);
     for &spec in ALL {
         loader.map_pin_path(spec.name, dir.join(map_pin(spec)));
         loader.map_max_entries(spec.name, entries(spec, sizes));

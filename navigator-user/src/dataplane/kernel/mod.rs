@@ -7,6 +7,7 @@
 
 mod attach;
 mod detach;
+mod drop_log;
 mod error;
 mod interface;
 mod load;
@@ -147,11 +148,17 @@ impl KernelDataplane {
         Ok(())
     }
 
-    fn load(&self, local_mac: [u8; 6], local_egress: u8) -> Result<LoadedProgram, OpenError> {
+    fn load(
+        &self,
+        local_mac: [u8; 6],
+        local_egress: u8,
+        log_drops: bool,
+    ) -> Result<LoadedProgram, OpenError> {
         let globals = Globals {
             local_mac,
             local_egress,
             hash_key: self.hash_key,
+            log_drops,
         };
         match &self.dir {
             Some(dir) => load::load(dir.path(), &self.sizes, &globals),
@@ -197,7 +204,7 @@ impl KernelDataplane {
         local_mac: [u8; 6],
         local_egress: u8,
     ) -> Result<LoadedProgram, OpenError> {
-        self.load(local_mac, local_egress)
+        self.load(local_mac, local_egress, false)
     }
 
     /// Makes up an interface, which need not exist, and returns its egress index: for packet

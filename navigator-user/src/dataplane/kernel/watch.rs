@@ -8,6 +8,7 @@
 use super::{
     KernelDataplane, OpenError,
     attach::{self, Attached, InterfaceSettings},
+    drop_log::DropLog,
     interface::{self, AttachMode},
 };
 use crate::dataplane::store::Store;
@@ -139,8 +140,12 @@ impl KernelDataplane {
         found: Identity,
     ) -> Result<Attached, OpenError> {
         let egress = self.plane.keep_interface(found.ifindex)?;
-        let mut program = self.load(found.mac, egress)?;
+        let mut program = self.load(found.mac, egress, settings.log_drops)?;
         let pin = self.dir.as_ref().map(|dir| dir.link(&settings.name));
-        attach::attach(settings, &mut program, pin.as_deref())
+        let mut attached = attach::attach(settings, &mut program, pin.as_deref())?;
+        if settings.log_drops {
+            attached.log = DropLog::read(program.ebpf());
+        }
+        Ok(attached)
     }
 }
