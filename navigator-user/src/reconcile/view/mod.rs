@@ -1,0 +1,222 @@
+//! The snapshot: what the loop knows, rendered for readers.
+
+mod rates;
+mod vips;
+
+use super::{
+    addresses::Addresses, health_book::HealthBook, registry_state::RegistryState,
+    vip_state::VipState,
+};
+use crate::{
+    dataplane::{AdoptedVip, Figures},
+    snapshot::{
+        CounterView, DaemonView, InstanceView, InterfaceView, RegistryView, RejectedView,
+        ServiceView, Snapshot, TableView,
+    },
+};
+use navigator_core::{
+    catalog::{Catalog, Origin},
+    model::{Instance, VipKey, keys},
+};
+use rates::Rates;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{sync::watch, time::Instant};
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug, Default)]
+pub struct DaemonFacts {
+    /// Interfaces with their attach mode.
+    pub interfaces: Vec<InterfaceView>,
+    /// Which registry, for people.
+    pub registry: String,
+}
+
+/// What a snapshot is made of.
+pub(in crate::reconcile) struct World<'a> {
+    pub(in crate::reconcile) catalog: &'a Catalog,
+    pub(in crate::reconcile) health: &'a HealthBook,
+    pub(in crate::reconcile) vips: &'a BTreeMap<VipKey, VipState>,
+    pub(in crate::reconcile) adopted: &'a BTreeMap<VipKey, AdoptedVip>,
+    pub(in crate::reconcile) unreachable: &'a BTreeMap<IpAddr, String>,
+    pub(in crate::reconcile) addresses: &'a Addresses,
+    pub(in crate::reconcile) registry: &'a RegistryState,
+    pub(in crate::reconcile) figures: Figures,
+    pub(in crate::reconcile) slots_written: u64,
+    pub(in crate::reconcile) uptime: Duration,
+}
+
+/// Makes snapshots and measures rates from one to the next.
+pub(in crate::reconcile) struct Publisher {
+    out: watch::Sender<(u64, Arc<Snapshot>)>,
+    facts: DaemonFacts,
+    adopted: bool,
+    due: Option<Instant>,
+    earliest: Instant,
+    rates: Rates,
+}
+
+/// A snapshot may take this part of the loop's time at most: one in so many.
+const COST_SHARE: u32 = 10;
+
+impl Publisher {
+    pub(in crate::reconcile) fn new(
+        out: watch::Sender<(u64, Arc<Snapshot>)>,
+        facts: DaemonFacts,
+        adopted: bool,
+    ) -> Self {
+        Self {
+            out,
+            facts,
+            adopted,
+            due: None,
+            earliest: Instant::now(),
+            rates: Rates::default(),
+        }
+    }
+
+    /// Something changed: a snapshot is due soon.
+    pub(in crate::reconcile) fn changed(&mut self) {
+        let soon = (Instant::now() + super::SNAPSHOT_DELAY).max(self.earliest);
+        self.due.get_or_insert(soon);
+    }
+
+    /// When the next snapshot is due, if one is.
+    pub(in crate::reconcile) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(in crate::reconcile) fn publish(&mut self, world: &World<'_>) {
+        let begin = Instant::now();
+        self.rates.measure(&world.figures, world.uptime);
+        let snapshot = Arc::new(self.snapshot(world));
+        self.out.send_modify(|(number, current)| {
+            *number += 1;
+            *current = snapshot;
+        });
+        self.due = None;
+        self.earliest = Instant::now() + begin.elapsed() * COST_SHARE;
+    }
+
+    fn snapshot(&self, world: &World<'_>) -> Snapshot {
+        Snapshot {
+            daemon: self.daemon(world),
+            registry: registry(&self.facts.registry, world),
+            vips: self.vips(world),
+            services: services(world),
+            rejected: rejected(world.catalog),
+            counters: counters(&world.figures),
+            tables: tables(&world.figures),
+            problems: problems(world),
+        }
+    }
+
+    fn daemon(&self, world: &World<'_>) -> DaemonView {
+        let settled = world.vips.values().all(VipState::is_settled);
+        DaemonView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: world.uptime.as_secs_f64(),
+            ready: world.registry.is_synced() && settled,
+            adopted: self.adopted,
+            slots_written: world.slots_written,
+            interfaces: self.facts.interfaces.clone(),
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+        }
+    }
+}
+
+fn registry(kind: &str, world: &World<'_>) -> RegistryView {
+    let state = world.registry;
+    let stale = state
+        .lost_at
+        .map_or(0.0, |at| world.uptime.saturating_sub(at).as_secs_f64());
+    RegistryView {
+        kind: kind.to_owned(),
+        synced: state.synced,
+        connected: state.connected,
+        why: state.why.clone(),
+        revision: state.revision,
+        stale_seconds: stale,
+    }
+}
+
+fn services(world: &World<'_>) -> Vec<ServiceView> {
+    let instance = |instance: &Instance| {
+        let record = world.health.of(&instance.key);
+        let origin = match world.catalog.origin(&keys::instance(&instance.key)) {
+            Some(Origin::Config) => "config",
+            _ if instance.leased => "lease",
+            _ => "static",
+        };
+        InstanceView {
+            address: instance.key.address,
+            weight: instance.weight,
+            origin: origin.to_owned(),
+            health: record.health,
+            last_check: record.detail,
+            order: world.catalog.order(&instance.key),
+            labels: instance.labels.clone(),
+        }
+    };
+    let service = |(name, instances): (
+        &navigator_core::model::ServiceName,
+        &BTreeMap<SocketAddr, Instance>,
+    )| {
+        ServiceView {
+            name: name.to_string(),
+            instances: instances.values().map(instance).collect(),
+        }
+    };
+    world.catalog.services().iter().map(service).collect()
+}
+
+fn rejected(catalog: &Catalog) -> Vec<RejectedView> {
+    let view = |entry: navigator_core::catalog::RejectedEntry| RejectedView {
+        key: entry.rejection.key,
+        reason: entry.rejection.reason.name().to_owned(),
+        detail: entry.rejection.detail,
+        stale: entry.stale,
+    };
+    catalog.rejections().into_iter().map(view).collect()
+}
+
+fn counters(figures: &Figures) -> Vec<CounterView> {
+    let view = |(name, packets): &(&'static str, u64)| CounterView {
+        name: (*name).to_owned(),
+        packets: *packets,
+    };
+    figures.counters.iter().map(view).collect()
+}
+
+fn tables(figures: &Figures) -> Vec<TableView> {
+    let view = |(name, used, capacity): &(&'static str, u64, u64)| TableView {
+        name: (*name).to_owned(),
+        used: *used,
+        capacity: *capacity,
+    };
+    figures.tables.iter().map(view).collect()
+}
+
+fn problems(world: &World<'_>) -> Vec<String> {
+    let of_vip = |state: &VipState| {
+        let problem = state.problem();
+        (!problem.is_empty()).then(|| format!("VIP {}: {problem}", state.vip.name))
+    };
+    let mut problems: Vec<_> = world.vips.values().filter_map(of_vip).collect();
+    problems.extend(world.figures.problems.iter().cloned());
+    problems.extend(world.addresses.problems());
+    problems.extend(world.vips.values().filter_map(|state| {
+        let warning =
+            navigator_core::plan::maglev::table_warning(state.vip.slots, state.members().len())?;
+        Some(format!("VIP {}: {warning}", state.vip.name))
+    }));
+    problems
+}
