@@ -88,7 +88,7 @@ fn unwrap(ctx: &XdpContext) -> Result<(), DecapOutcome> {
         inner_v4(ctx, &tunnel)?
     };
     // SAFETY: the value is not read, so it does not matter whether the entry is replaced meanwhile.
-    if unsafe { DECAP_VIPS.get(&destination) }.is_none() {
+    if unsafe { DECAP_VIPS.get(destination) }.is_none() {
         return Err(DecapOutcome::Foreign);
     }
     strip(ctx, tunnel.inner - ETHERNET, tunnel.v6)
