@@ -131,6 +131,26 @@ fn an_ip_length_that_cannot_be() -> Result<()> {
 }
 
 #[test]
+fn a_transport_length_that_cannot_be() -> Result<()> {
+    check(|case, rows| {
+        let good = case.good();
+        let header = ETH + case.family.header();
+        if case.protocol == TCP {
+            // Below five words, or beyond the 30 bytes of header and payload.
+            for words in [0, 1, 4, 8, 15] {
+                let packet = patched(&good, header + 12, &[words << 4]);
+                rows.push(case.row(&format!("a TCP data offset of {words} words"), packet));
+            }
+        } else {
+            for length in [1u16, 7, 19, 0xffff] {
+                let packet = patched(&good, header + 4, &length.to_be_bytes());
+                rows.push(case.row(&format!("a UDP length of {length}"), packet));
+            }
+        }
+    })
+}
+
+#[test]
 fn a_wrong_ip_version() -> Result<()> {
     check(|case, rows| {
         let good = case.good();
