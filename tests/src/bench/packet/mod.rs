@@ -16,7 +16,7 @@ use aya::programs::ProgramFd;
 use runner::{RUNS, Runner};
 
 /// Rounds that count; one before them warms up.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 15;
 /// Numbers of flows that each case is measured with.
 const FLOWS: [u32; 3] = [1, 1_000, 1_000_000];
 

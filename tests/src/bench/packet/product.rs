@@ -21,8 +21,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const BACKENDS: u16 = 100;
 const SLOTS: u32 = 65_537;
 const SEED: u64 = 1;
-/// Room for the million flows of the at-risk case twice over, as `classic-lru` has.
-const FLOW_SETS: u32 = 1 << 19;
 /// Interface that backends are behind; it need not exist.
 const IFINDEX: u32 = 1000;
 
@@ -59,10 +57,8 @@ impl Product {
                 0x4528_21e6_38d0_1377,
             ]),
             plan_seed: SEED,
-            sizes: Sizes {
-                flow_sets: FLOW_SETS,
-                ..Sizes::default()
-            },
+            // As shipped: a million flows fill the cache to 95 %.
+            sizes: Sizes::default(),
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         for (vip, mode, family) in [
@@ -149,9 +145,10 @@ impl Product {
             "{passed} packets passed, not {expected}"
         );
         let hits = counter("flow_hit").context("no counter flow_hit")?;
+        // A set has room for four flows; by Poisson's law five sixths of a million find theirs.
         ensure!(
-            hits * 10 > expected * 9,
-            "only {hits} of {expected} at-risk packets were remembered ones"
+            hits * 4 > expected * 3,
+            "only {hits} of {expected} at-risk packets were of remembered flows"
         );
         Ok(())
     }
