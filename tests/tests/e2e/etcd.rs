@@ -13,7 +13,7 @@ use navigator_tests::lab::{
     wrk::{Connections, Wrk},
 };
 use serde_json::json;
-use std::{net::SocketAddr, time::Duration};
+use std::{io::Write, net::SocketAddr, time::Duration};
 
 /// etcd stopped and started again: forwarding and tables stay, later changes arrive.
 #[test]
@@ -145,7 +145,9 @@ fn median_way(
     }
     times.sort();
     let median = times[times.len() / 2];
-    eprintln!(
+    // Not by eprintln!, which the test runner shows of failed tests only.
+    let _ = writeln!(
+        std::io::stderr(),
         "from etcdctl put to the table in the kernel, 100 backends: median {median:?} of {times:?}"
     );
     Ok(median)
