@@ -30,10 +30,11 @@ const FOREIGN: [&str; 8] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// Builds everything that a user runs.
+/// Builds everything. The frozen programs go with it, or a later plain `cargo build` of the
+/// workspace would miss them.
 pub(crate) fn command(workspace: &Workspace, release: bool) -> Result<()> {
     let toolchain = setup::ensure(workspace, Scope::Build)?;
-    bpf(workspace, &toolchain, &[NAVIGATOR])?;
+    bpf(workspace, &toolchain, &[NAVIGATOR, BENCH])?;
     step("building the workspace", || {
         let mut cargo = workspace.cargo();
         cargo.arg("build");
