@@ -40,7 +40,7 @@ pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 8);
 /// Packets and bytes by backend id: per-CPU array of [`crate::reason::Traffic`].
 pub const BACKEND_COUNTERS: MapSpec = spec("BACKEND_COUNTERS", 1, 16);
 /// Packets by reason and event: per-CPU array of `u64`, see [`crate::reason`].
-pub const REASON_COUNTERS: MapSpec = spec("REASON_COUNTERS", 1, 8);
+pub const REASON_COUNTERS: MapSpec = spec("REASON_COUNTERS", 2, 8);
 /// What a new daemon must know of the old one: array of words, mapped; see [`meta`].
 pub const META: MapSpec = spec("META", 1, 8);
 

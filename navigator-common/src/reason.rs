@@ -7,6 +7,8 @@ pub enum Verdict {
     Pass,
     /// Discarded.
     Drop,
+    /// Answered by the program itself: the frame is the answer by now, and leaves by the way it came.
+    Reply,
 }
 
 macro_rules! reasons {
@@ -109,10 +111,10 @@ events! {
 }
 
 /// First counter of the events; reasons are counted below it.
-pub const FIRST_EVENT: u32 = 48;
+pub const FIRST_EVENT: u32 = 96;
 
 /// Entries of the reason counters' array.
-pub const COUNTERS: u32 = 64;
+pub const COUNTERS: u32 = 128;
 
 impl Reason {
     /// Its entry in the reason counters' array.
@@ -160,6 +162,7 @@ mod tests {
             let prefix = match reason.verdict() {
                 Verdict::Pass => "pass_",
                 Verdict::Drop => "drop_",
+                Verdict::Reply => "reply_",
             };
             assert!(
                 reason.name().starts_with(prefix),

@@ -5,7 +5,7 @@
 use crate::{
     count, globals,
     maps::{FLOWS, load},
-    parse::{self, Flow},
+    parse::{Flow, Kind},
     select::{self, Chosen},
 };
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
@@ -21,7 +21,7 @@ use navigator_common::{
 pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen, Reason> {
     // SAFETY: the helper takes no argument.
     let now = coarse_time(unsafe { bpf_ktime_get_coarse_ns() });
-    let opens = parse::opens_connection(flow);
+    let opens = flow.kind == Kind::Opens;
     let fingerprint = fingerprint(flow.hash);
     let set = FLOWS
         .get_ptr_mut(flow.hash as u32 & globals::flow_set_mask())

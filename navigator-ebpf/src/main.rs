@@ -37,6 +37,7 @@ fn navigator(ctx: XdpContext) -> u32 {
             count::reason(reason);
             match reason.verdict() {
                 Verdict::Pass => xdp_action::XDP_PASS,
+                Verdict::Reply => xdp_action::XDP_TX,
                 Verdict::Drop => {
                     info!(&ctx, "dropped under reason {}", reason.index());
                     xdp_action::XDP_DROP

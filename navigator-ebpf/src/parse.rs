@@ -44,14 +44,30 @@ pub(crate) struct Destination {
 pub(crate) struct Flow {
     pub(crate) family: Family,
     pub(crate) protocol: u8,
-    /// Destination port, host order.
-    pub(crate) port: u16,
+    /// Source and destination port as the packet holds them.
+    pub(crate) ports: u32,
     /// The keyed hash of the flow.
     pub(crate) hash: u64,
     /// Length of the IP packet, in bytes.
     pub(crate) length: u32,
-    /// TCP or UDP header.
-    pub(crate) transport: View,
+    pub(crate) kind: Kind,
+}
+
+/// What a packet is to its flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It opens a TCP connection: SYN without ACK.
+    Opens,
+    /// Any other TCP segment, or a UDP datagram, which may be the first of its flow or not.
+    Segment,
+}
+
+impl Flow {
+    /// Destination port, host order.
+    #[inline(always)]
+    pub(crate) fn port(&self) -> u16 {
+        u16::from_be((self.ports >> 16) as u16)
+    }
 }
 
 /// Why a packet for a VIP address is no flow.
@@ -144,7 +160,7 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
     Ok(Flow {
         family: Family::V4,
         protocol,
-        port: destination_port(ports),
+        ports,
         hash: hash::flow_v4(
             &globals::hash_key(),
             source,
@@ -153,7 +169,7 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
             protocol,
         ),
         length: length as u32,
-        transport,
+        kind: kind(transport, protocol),
     })
 }
 
@@ -181,7 +197,7 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
     Ok(Flow {
         family: Family::V6,
         protocol,
-        port: destination_port(ports),
+        ports,
         hash: hash::flow_v6(
             &globals::hash_key(),
             source,
@@ -190,7 +206,7 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
             protocol,
         ),
         length: length as u32,
-        transport,
+        kind: kind(transport, protocol),
     })
 }
 
@@ -251,15 +267,13 @@ fn ports(transport: View) -> u32 {
 }
 
 #[inline(always)]
-fn destination_port(ports: u32) -> u16 {
-    u16::from_be((ports >> 16) as u16)
-}
-
-/// Whether a flow's packet opens a TCP connection: SYN without ACK.
-#[inline(always)]
-pub(crate) fn opens_connection(flow: &Flow) -> bool {
+fn kind(transport: View, protocol: u8) -> Kind {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     // SAFETY: byte 13 lies in the 20 bytes of a TCP header.
-    flow.protocol == TCP && unsafe { flow.transport.read::<u8, 13>() } & (SYN | ACK) == SYN
+    if protocol == TCP && unsafe { transport.read::<u8, 13>() } & (SYN | ACK) == SYN {
+        Kind::Opens
+    } else {
+        Kind::Segment
+    }
 }

@@ -39,9 +39,9 @@ fn in_bucket(bucket: &AddrBucket, address: Addr) -> Option<AddrWord> {
 /// The VIP that `flow` is for.
 #[inline(always)]
 pub(crate) fn find(address: AddrWord, flow: &Flow) -> Result<&'static Vip, Reason> {
-    let index = address.port_index(flow.port, flow.protocol);
+    let index = address.port_index(flow.port(), flow.protocol);
     let port = PortWord(load(PORTS.get(index).ok_or(Reason::DropCorrupt)?));
-    if !port.is_for(flow.port, flow.protocol) {
+    if !port.is_for(flow.port(), flow.protocol) {
         return Err(unserved(NoFlow::OtherProtocol, address));
     }
     VIPS.get(port.vip()).ok_or(Reason::DropCorrupt)
