@@ -1,7 +1,7 @@
 //! `floor-ipip`: see that it is TCP over IPv4, wrap it into an IPv4 header
 //! with constant addresses.
 
-use crate::packet::{ETH_LEN, IPV4_LEN, TCP_LEN, at, read, write};
+use crate::packet::{ETH_LEN, IPV4_LEN, Swapped, TCP_LEN, at, is_tcp4, read, write};
 use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_xdp_adjust_head, macros::xdp,
     programs::XdpContext,
@@ -20,22 +20,11 @@ fn wrap(ctx: &XdpContext) -> Option<u32> {
     let frame = at(ctx, 0, ETH_LEN + IPV4_LEN + TCP_LEN)?;
     // SAFETY: 54 bytes are there.
     let (ethernet, length) = unsafe {
-        let is_tcp = read::<u16>(frame + 12) == 0x0800u16.to_be()
-            && read::<u8>(frame + 14) == 0x45
-            && read::<u8>(frame + 23) == 6;
-        if !is_tcp {
+        if !is_tcp4(frame) {
             return None;
         }
-        let swapped: (u32, u16, u32, u16) = (
-            read(frame + 6),
-            read(frame + 10),
-            read(frame),
-            read(frame + 4),
-        );
-        (
-            swapped,
-            u32::from(u16::from_be(read(frame + 16))) + IPV4_LEN as u32,
-        )
+        let length = u32::from(u16::from_be(read(frame + 16))) + IPV4_LEN as u32;
+        (Swapped::read(frame), length)
     };
     // SAFETY: the context is the one that the kernel passed in.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(IPV4_LEN as i32)) } != 0 {
@@ -47,10 +36,7 @@ fn wrap(ctx: &XdpContext) -> Option<u32> {
     let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
     // SAFETY: 34 bytes are there.
     unsafe {
-        write(frame, ethernet.0);
-        write(frame + 4, ethernet.1);
-        write(frame + 6, ethernet.2);
-        write(frame + 10, ethernet.3);
+        ethernet.write(frame);
         write(frame + 12, 0x0800u16.to_be());
         write(frame + 14, 0x4500u16.to_be());
         write(frame + 16, (length as u16).to_be());

@@ -7,7 +7,10 @@
 #![no_main]
 
 mod classic_lru;
+mod floor_gue;
+mod floor_ip6;
 mod floor_ipip;
+mod floor_nat;
 mod floor_parse_swap;
 mod floor_return;
 mod packet;

@@ -3,8 +3,9 @@
 //! until the headroom is gone and then measure its own refusal. This program
 //! runs in front of every program under test: it takes back what the frame
 //! grew (one `bpf_xdp_adjust_head`), restores the Ethernet header, writes the next
-//! flow's source address, and
-//! tail-calls the program under test.
+//! flow's source address, and tail-calls the program under test. Of an IPv4 packet
+//! it restores whatever an address translation changes as well (TTL, checksum,
+//! addresses, ports), with the header's checksum as the next flow's source makes it.
 
 use crate::packet::{ETH_LEN, at, write};
 use aya_ebpf::{
@@ -29,8 +30,14 @@ struct Frame {
     ethernet_second: u32,
     /// Its type field.
     ethernet_type: u32,
-    /// Offset of the 32 bits that tell flows apart: the last of the source address.
-    vary_at_v6: u64,
+    /// Whether the packet is an IPv6 one.
+    v6: u64,
+    /// IPv4: TTL and protocol as the frame holds them.
+    ttl_protocol: u32,
+    /// IPv4: sum of the header's 16-bit words, as loaded natively, but for source and checksum.
+    sum: u32,
+    /// IPv4: destination address and ports.
+    destination_ports: u64,
     /// Flows to run through.
     flows: u64,
     /// The flow of the last run.
@@ -62,7 +69,10 @@ fn prepare(ctx: &XdpContext) -> Option<()> {
         ethernet_first,
         ethernet_second,
         ethernet_type,
-        vary_at_v6,
+        v6,
+        ttl_protocol,
+        sum,
+        destination_ports,
         flows,
         flow,
     } = unsafe { *frame };
@@ -82,12 +92,22 @@ fn prepare(ctx: &XdpContext) -> Option<()> {
         write(start, ethernet_first);
         write(start + 8, ethernet_second);
         write(start + 12, ethernet_type as u16);
-        let vary = if vary_at_v6 != 0 {
-            start + 34
+        let source = (0x0b00_0000 + next as u32).to_be();
+        if v6 != 0 {
+            write(start + 34, source);
         } else {
-            start + 26
-        };
-        write(vary, (0x0b00_0000 + next as u32).to_be());
+            let checksum = checksum(sum + (source & 0xffff) + (source >> 16));
+            let second = u64::from(ttl_protocol) | u64::from(checksum) << 16;
+            write(start + 22, second | u64::from(source) << 32);
+            write(start + 30, destination_ports);
+        }
     }
     Some(())
+}
+
+/// The Internet checksum of a sum of a header's words.
+#[inline(always)]
+fn checksum(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
 }

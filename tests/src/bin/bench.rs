@@ -12,6 +12,9 @@ struct Arguments {
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// `packet`: only these cases; ratios need both of theirs.
+    #[arg(long, value_delimiter = ',', value_name = "CASE")]
+    only: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -29,10 +32,10 @@ enum Format {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { what, format } = Arguments::parse();
+    let Arguments { what, format, only } = Arguments::parse();
     let json = format == Format::Json;
     match what {
-        What::Packet => bench::packet::run(json),
+        What::Packet => bench::packet::run(json, &only),
         What::Plan => bench::plan::run(json),
     }
 }

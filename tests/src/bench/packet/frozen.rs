@@ -1,6 +1,10 @@
 //! The frozen programs: loaded, their maps filled, their cases.
 
-use super::{Case, TX, product::FLOOR_VIP, runner::program};
+use super::{
+    Case, TX, client_of,
+    product::{FLOOR_VIP, FLOOR_VIP6},
+    runner::program,
+};
 use crate::packet::{Tcp, tcp};
 use anyhow::{Context, Result};
 use aya::{
@@ -21,27 +25,27 @@ pub(super) fn load() -> Result<Ebpf> {
 
 pub(super) fn cases(object: &mut Ebpf) -> Result<Vec<Case>> {
     fill_classic(object)?;
-    let client = SocketAddr::from(([11, 0, 0, 0], 40_000));
-    let mut case = |name, of: &str, growth| -> Result<Case> {
+    let mut case = |name, of: &str, to: SocketAddr, growth| -> Result<Case> {
         let program = program(object, of)?;
         program
             .load()
             .with_context(|| format!("{name} does not load"))?;
-        let program = program.fd()?.try_clone()?;
-        let frame = tcp(client, FLOOR_VIP, Tcp::Ack, &[0; 10]);
         Ok(Case {
             name,
-            program,
-            frame,
+            program: program.fd()?.try_clone()?,
+            frame: tcp(client_of(to), to, Tcp::Ack, &[0; 10]),
             growth,
             verdict: TX,
         })
     };
     Ok(vec![
-        case("floor-return", "floor_return", 0)?,
-        case("floor-parse-swap", "floor_parse_swap", 0)?,
-        case("floor-ipip", "floor_ipip", 20)?,
-        case("classic-lru", "classic_lru", 0)?,
+        case("floor-return", "floor_return", FLOOR_VIP, 0)?,
+        case("floor-parse-swap", "floor_parse_swap", FLOOR_VIP, 0)?,
+        case("floor-ipip", "floor_ipip", FLOOR_VIP, 20)?,
+        case("floor-ip6", "floor_ip6", FLOOR_VIP6, 40)?,
+        case("floor-gue", "floor_gue", FLOOR_VIP, 32)?,
+        case("floor-nat", "floor_nat", FLOOR_VIP, 0)?,
+        case("classic-lru", "classic_lru", FLOOR_VIP, 0)?,
     ])
 }
 

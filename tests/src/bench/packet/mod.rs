@@ -11,9 +11,10 @@ mod product;
 mod report;
 mod runner;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aya::programs::ProgramFd;
 use runner::{RUNS, Runner};
+use std::net::SocketAddr;
 
 /// Rounds that count; one before them warms up.
 const ROUNDS: usize = 15;
@@ -44,11 +45,11 @@ struct Figure {
 }
 
 /// Measures and prints: a table with the ratios that matter, or a JSON array of
-/// `{"case", "flows", "ns_min", "ns_median"}`.
+/// `{"case", "flows", "ns_min", "ns_median"}`. Of all cases, or of those that `only` names.
 ///
 /// # Errors
-/// Without root or BPF, or when a program did not do what its case says.
-pub fn run(json: bool) -> Result<()> {
+/// Without root or BPF, when there is no such case, or when a program did not do what its case says.
+pub fn run(json: bool, only: &[String]) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
         "the packet benchmark loads BPF programs: run it as root"
@@ -57,9 +58,31 @@ pub fn run(json: bool) -> Result<()> {
     let mut runner = Runner::new(frozen::load()?)?;
     let mut cases = frozen::cases(runner.object())?;
     cases.extend(product.cases()?);
+    choose(&mut cases, only)?;
     let figures = measure(&mut runner, &cases)?;
-    product.check()?;
+    product.check(&cases)?;
     report::print(&figures, json)
+}
+
+/// Where the packets for `vip` come from; the wrapper varies the address.
+fn client_of(vip: SocketAddr) -> SocketAddr {
+    match vip {
+        SocketAddr::V4(_) => SocketAddr::from(([11, 0, 0, 0], 40_000)),
+        SocketAddr::V6(_) => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 40_000)),
+    }
+}
+
+/// Leaves the cases that are asked for; nobody asked for leaves all.
+fn choose(cases: &mut Vec<Case>, only: &[String]) -> Result<()> {
+    let known: Vec<&str> = cases.iter().map(|case| case.name).collect();
+    if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!(
+            "there is no case `{unknown}`; the cases are {}",
+            known.join(", ")
+        );
+    }
+    cases.retain(|case| only.is_empty() || only.iter().any(|name| name == case.name));
+    Ok(())
 }
 
 /// Packets that each case's program was given, over all rounds and numbers of flows.

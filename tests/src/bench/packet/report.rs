@@ -20,27 +20,28 @@ struct Promise {
     at_most: f64,
 }
 
+const fn at_most(at_most: f64, of: &'static str, to: &'static str, flows: u32) -> Promise {
+    Promise {
+        of: (of, flows),
+        to: (to, flows),
+        at_most,
+    }
+}
+
+const MILLION: u32 = 1_000_000;
+
 const PROMISES: &[Promise] = &[
-    Promise {
-        of: ("l2", 1),
-        to: ("floor-parse-swap", 1),
-        at_most: 1.8,
-    },
-    Promise {
-        of: ("l2", 1_000_000),
-        to: ("classic-lru", 1_000_000),
-        at_most: 0.2,
-    },
-    Promise {
-        of: ("at-risk", 1_000_000),
-        to: ("classic-lru", 1_000_000),
-        at_most: 0.75,
-    },
-    Promise {
-        of: ("ipip4", 1),
-        to: ("floor-ipip", 1),
-        at_most: 1.75,
-    },
+    at_most(1.9, "l2", "floor-parse-swap", 1),
+    at_most(0.2, "l2", "classic-lru", MILLION),
+    at_most(1.1, "syn", "l2", MILLION),
+    at_most(0.7, "at-risk", "classic-lru", MILLION),
+    at_most(1.75, "ipip4", "floor-ipip", 1),
+    at_most(2.2, "ipip4", "floor-ipip", MILLION),
+    at_most(1.75, "ip6ip6", "floor-ip6", 1),
+    at_most(2.2, "ip6ip6", "floor-ip6", MILLION),
+    at_most(2.0, "gue", "floor-gue", 1),
+    at_most(3.0, "nat", "floor-nat", 1),
+    at_most(1.5, "pass", "floor-parse-swap", 1),
 ];
 
 pub(super) fn print(figures: &[Figure], json: bool) -> Result<()> {
@@ -87,13 +88,16 @@ fn ratios(figures: &[Figure]) -> Table {
         figures
             .iter()
             .find(|f| f.case == case && f.flows == flows)
-            .map_or(f64::NAN, |f| f.min)
+            .map(|f| f.min)
     };
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["ratio", "flows", "measured", "at most"]);
     for promise in PROMISES {
-        let ratio = min(promise.of) / min(promise.to);
+        let (Some(of), Some(to)) = (min(promise.of), min(promise.to)) else {
+            continue;
+        };
+        let ratio = of / to;
         table.add_row([
             format!("{} / {}", promise.of.0, promise.to.0),
             promise.of.1.to_string(),

@@ -22,7 +22,10 @@ struct WrapperFrame {
     ethernet_first: u64,
     ethernet_second: u32,
     ethernet_type: u32,
-    vary_at_v6: u64,
+    v6: u64,
+    ttl_protocol: u32,
+    sum: u32,
+    destination_ports: u64,
     flows: u64,
     flow: u64,
 }
@@ -59,15 +62,22 @@ impl Runner {
             .context("WRAPPER_NEXT is missing")?
             .try_into()?;
         next.set(0, program, 0)?;
-        let word =
-            |at: usize| -> Result<u32> { Ok(u32::from_ne_bytes(frame[at..at + 4].try_into()?)) };
+        let half = |at: usize| -> Result<u32> {
+            Ok(u16::from_ne_bytes(frame[at..at + 2].try_into()?).into())
+        };
+        let word = |at: usize| -> Result<u32> { Ok(half(at)? | half(at + 2)? << 16) };
+        // All words of an IPv4 header but its checksum and its source address.
+        let summed = [14, 16, 18, 20, 22, 30, 32].map(half).into_iter();
         let restored = WrapperFrame {
             growth,
             grown: 0,
             ethernet_first: u64::from_ne_bytes(frame[..8].try_into()?),
             ethernet_second: word(8)?,
-            ethernet_type: u32::from(u16::from_ne_bytes(frame[12..14].try_into()?)),
-            vary_at_v6: u64::from(frame[12..14] == [0x86, 0xdd]),
+            ethernet_type: half(12)?,
+            v6: u64::from(frame[12..14] == [0x86, 0xdd]),
+            ttl_protocol: half(22)?,
+            sum: summed.sum::<Result<u32>>()?,
+            destination_ports: u64::from(word(30)?) | u64::from(word(34)?) << 32,
             flows: u64::from(flows),
             flow: 0,
         };
