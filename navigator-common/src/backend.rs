@@ -6,6 +6,9 @@ use crate::{addr::Addr, mac};
 pub const TAKES_NEW: u8 = 1 << 0;
 /// Flag: the backend can still serve the flows that it has.
 pub const USABLE: u8 = 1 << 1;
+/// Flag of the way, not of the state: the next hop is the backend itself, so that the MAC
+/// address is its own.
+pub const ON_LINK: u8 = 1 << 2;
 
 /// The mutable part of a backend: one word, always replaced whole.
 ///
@@ -13,15 +16,15 @@ pub const USABLE: u8 = 1 << 1;
 /// |---|---|
 /// | 0–47 | next hop's MAC address; 0 while it is not known |
 /// | 48–55 | egress index, see [`crate::maps::EGRESS`] |
-/// | 56–63 | state flags: [`TAKES_NEW`], [`USABLE`] |
+/// | 56–63 | flags: [`TAKES_NEW`] and [`USABLE`], its state; [`ON_LINK`], of its next hop |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct BackendWord(pub u64);
 
 impl BackendWord {
-    /// Packs a next hop and state flags.
-    pub const fn new(mac: [u8; 6], egress: u8, state: u8) -> Self {
-        Self(mac::to_word(mac) | (egress as u64) << 48 | (state as u64) << 56)
+    /// Packs a next hop and flags.
+    pub const fn new(mac: [u8; 6], egress: u8, flags: u8) -> Self {
+        Self(mac::to_word(mac) | (egress as u64) << 48 | (flags as u64) << 56)
     }
 
     /// The next hop's MAC address as [`mac::to_word`] spells it; 0 while it is not known.
@@ -41,10 +44,22 @@ impl BackendWord {
         (self.0 >> 48 & 0xff) as u32
     }
 
-    /// The state flags.
+    /// All flags.
+    #[inline(always)]
+    pub const fn flags(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The flags of the backend's state.
     #[inline(always)]
     pub const fn state(self) -> u8 {
-        (self.0 >> 56) as u8
+        self.flags() & !ON_LINK
+    }
+
+    /// Whether the next hop is the backend itself.
+    #[inline(always)]
+    pub const fn is_on_link(self) -> bool {
+        self.flags() & ON_LINK != 0
     }
 
     /// Whether the backend may be given new flows.
@@ -59,16 +74,42 @@ impl BackendWord {
         self.state() & USABLE != 0
     }
 
-    /// This word with other state flags.
+    /// This word with other state flags; the next hop and what is flagged of it stay.
     #[must_use]
     pub const fn with_state(self, state: u8) -> Self {
-        Self::new(self.mac(), self.egress() as u8, state)
+        let flags = state & !ON_LINK | self.flags() & ON_LINK;
+        Self::new(self.mac(), self.egress() as u8, flags)
     }
 
-    /// This word with another next hop.
+    /// This word with another next hop; `on_link` says that it is the backend itself.
     #[must_use]
-    pub const fn with_next_hop(self, mac: [u8; 6], egress: u8) -> Self {
-        Self::new(mac, egress, self.state())
+    pub const fn with_next_hop(self, mac: [u8; 6], egress: u8, on_link: bool) -> Self {
+        let flags = self.state() | if on_link { ON_LINK } else { 0 };
+        Self::new(mac, egress, flags)
+    }
+}
+
+/// The second mutable word of a backend, always replaced whole: what the program must know of
+/// the way to it beyond the next hop.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–15 | MTU of the way: the longest IP packet, tunnel header included, that gets there; 0 while it is not known |
+/// | 16–63 | zero |
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct PathWord(pub u64);
+
+impl PathWord {
+    /// Packs a word.
+    pub const fn new(mtu: u16) -> Self {
+        Self(mtu as u64)
+    }
+
+    /// The longest IP packet that gets there, in bytes; 0 while it is not known.
+    #[inline(always)]
+    pub const fn mtu(self) -> u32 {
+        (self.0 & 0xffff) as u32
     }
 }
 
@@ -93,8 +134,8 @@ impl Mode {
     }
 }
 
-/// One entry of the backends array, one cache line. All but [`Backend::word`]
-/// is immutable while a slot or a remembered flow may name the entry.
+/// One entry of the backends array, one cache line. All but [`Backend::word`] and
+/// [`Backend::path`] is immutable while a slot or a remembered flow may name the entry.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backend {
@@ -106,8 +147,10 @@ pub struct Backend {
     pub address: Addr,
     /// The outer source in a tunnel mode, of the same family as `address`; else zero.
     pub source: Addr,
+    /// A [`PathWord`].
+    pub path: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 /// The immutable scalars of a backend.
@@ -116,7 +159,7 @@ pub struct Backend {
 /// |---|---|
 /// | 0–15 | instance's port, host order |
 /// | 16–23 | [`Mode`]; 0 marks an entry that is not in use |
-/// | 24–31 | zero |
+/// | 24–31 | low bits of the outer source that come from the flow's hash; 0 for one and the same source |
 /// | 32–47 | the outer IPv4 header's one's complement sum without length and id, see [`crate::checksum::tunnel_base`] |
 /// | 48–63 | id of the VIP that it serves |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +168,8 @@ pub struct BackendInfo {
     pub port: u16,
     /// A [`Mode`] as a byte.
     pub mode: u8,
+    /// Low bits of the outer source, at most 32, that are taken from the flow's hash.
+    pub spread: u8,
     /// Partial sum of the outer IPv4 header.
     pub checksum_base: u16,
     /// The VIP it serves.
@@ -136,6 +181,7 @@ impl BackendInfo {
     pub const fn pack(self) -> u64 {
         self.port as u64
             | (self.mode as u64) << 16
+            | (self.spread as u64) << 24
             | (self.checksum_base as u64) << 32
             | (self.vip as u64) << 48
     }
@@ -146,6 +192,7 @@ impl BackendInfo {
         Self {
             port: word as u16,
             mode: (word >> 16) as u8,
+            spread: (word >> 24) as u8,
             checksum_base: (word >> 32) as u16,
             vip: (word >> 48) as u16,
         }
@@ -158,6 +205,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Backend, info) == 8);
     assert!(core::mem::offset_of!(Backend, address) == 16);
     assert!(core::mem::offset_of!(Backend, source) == 32);
+    assert!(core::mem::offset_of!(Backend, path) == 48);
 };
 
 #[cfg(test)]
@@ -167,12 +215,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_survive_the_round_trip(mac: [u8; 6], egress: u8, state: u8, port: u16, mode: u8, checksum_base: u16, vip: u16) {
-            let word = BackendWord::new(mac, egress, state);
-            prop_assert_eq!((word.mac(), word.egress(), word.state()), (mac, u32::from(egress), state));
-            prop_assert_eq!(word.with_state(0).with_state(state), word);
-            let info = BackendInfo { port, mode, checksum_base, vip };
+        fn words_survive_the_round_trip(mac: [u8; 6], egress: u8, flags: u8, port: u16, mode: u8, spread: u8, checksum_base: u16, vip: u16) {
+            let word = BackendWord::new(mac, egress, flags);
+            prop_assert_eq!((word.mac(), word.egress(), word.flags()), (mac, u32::from(egress), flags));
+            let info = BackendInfo { port, mode, spread, checksum_base, vip };
             prop_assert_eq!(BackendInfo::unpack(info.pack()), info);
+            prop_assert_eq!(PathWord::new(port).mtu(), u32::from(port));
+        }
+
+        #[test]
+        fn state_and_next_hop_change_without_each_other(old: u64, mac: [u8; 6], egress: u8, on_link: bool, state in 0u8..4) {
+            let old = BackendWord(old);
+            let moved = old.with_next_hop(mac, egress, on_link);
+            prop_assert_eq!((moved.mac(), moved.egress(), moved.is_on_link()), (mac, u32::from(egress), on_link));
+            prop_assert_eq!(moved.state(), old.state());
+            let changed = moved.with_state(state);
+            prop_assert_eq!(changed.state(), state);
+            prop_assert_eq!(changed.with_state(moved.state()), moved);
         }
     }
 }

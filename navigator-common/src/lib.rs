@@ -2,7 +2,7 @@
 //!
 //! Whatever both sides must agree on is defined here and nowhere else: how an
 //! address is spelled in a map ([`addr`]), the flow hash ([`hash`]), the
-//! values of every map ([`vip`], [`slot`], [`backend`], [`flow`]), the named
+//! values of every map ([`vip`], [`slot`], [`backend`], [`egress`], [`flow`]), the named
 //! reasons and counters ([`reason`]), and the maps' names, capacities and ABI
 //! versions ([`maps`]).
 //!
@@ -20,6 +20,7 @@
 pub mod addr;
 pub mod backend;
 pub mod checksum;
+pub mod egress;
 pub mod flow;
 pub mod hash;
 pub mod mac;

@@ -29,13 +29,13 @@ pub const VIPS: MapSpec = spec("VIPS", 1, size_of::<crate::vip::Vip>());
 /// Slot tables: array of [`crate::slot::Slot`], mapped.
 pub const SLOTS: MapSpec = spec("SLOTS", 1, 8);
 /// Backends by id: array of [`crate::backend::Backend`], mapped. Id 0 is never used.
-pub const BACKENDS: MapSpec = spec("BACKENDS", 1, size_of::<crate::backend::Backend>());
+pub const BACKENDS: MapSpec = spec("BACKENDS", 2, size_of::<crate::backend::Backend>());
 /// Remembered flows: array of [`crate::flow::FlowSet`], mapped.
 pub const FLOWS: MapSpec = spec("FLOWS", 1, size_of::<crate::flow::FlowSet>());
-/// MAC addresses of the interfaces that packets leave by, by egress index: array of words
-/// as [`crate::mac::to_word`] spells them, mapped; 0 marks a free entry.
-pub const EGRESS: MapSpec = spec("EGRESS", 1, 8);
-/// The same interfaces for redirection: devmap by egress index.
+/// The interfaces that packets leave by, by egress index: array of
+/// [`crate::egress::EgressWord`], mapped.
+pub const EGRESS: MapSpec = spec("EGRESS", 2, 8);
+/// The same interfaces for redirection, or those below VLAN devices: devmap by egress index.
 pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 8);
 /// Packets and bytes by backend id: per-CPU array of [`crate::reason::Traffic`].
 pub const BACKEND_COUNTERS: MapSpec = spec("BACKEND_COUNTERS", 1, 16);

@@ -440,6 +440,8 @@ fn the_program_forwards_by_the_tables_that_were_written() {
             mac: [2, 0, 0, 0, 1, last],
             ifindex: 1000,
             source: "10.0.0.250".parse().unwrap(),
+            on_link: true,
+            mtu: 1500,
         };
         plane
             .set_next_hop(host.parse().unwrap(), Some(hop))

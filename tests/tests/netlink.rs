@@ -60,9 +60,19 @@ fn found(host: &str, mac: [u8; 6], ifindex: u32, source: &str) -> HopChange {
             mac,
             ifindex,
             source: ip(source),
+            on_link: true,
+            mtu: 1500,
         }),
         why: String::new(),
     }
+}
+
+/// By way of a router.
+fn routed(mut change: HopChange) -> HopChange {
+    if let Some(hop) = &mut change.hop {
+        hop.on_link = false;
+    }
+    change
 }
 
 fn ifindex(namespace: &Namespace, interface: &str) -> Result<u32> {
@@ -150,7 +160,8 @@ fn routers_on_the_way_are_followed() -> Result<()> {
             ("203.0.113.7", "10.0.0.1"),
         ] {
             watch(&resolver, &[host]);
-            assert_eq!(next(&mut resolver).await?, found(host, mac, index, source));
+            let change = next(&mut resolver).await?;
+            assert_eq!(change, routed(found(host, mac, index, source)));
         }
         a.ip("route del 203.0.113.0/24")?;
         let lost = next(&mut resolver).await?;
@@ -158,7 +169,26 @@ fn routers_on_the_way_are_followed() -> Result<()> {
         assert_eq!(lost.why, "there is no route to 203.0.113.7");
         a.ip("route add default via 10.0.0.2")?;
         let back = next(&mut resolver).await?;
-        assert_eq!(back, found("203.0.113.7", mac, index, "10.0.0.1"));
+        assert_eq!(back, routed(found("203.0.113.7", mac, index, "10.0.0.1")));
+        Ok(())
+    })
+}
+
+#[test]
+fn the_longest_packet_of_a_way_is_that_of_its_interface_or_its_route() -> Result<()> {
+    let (a, _b) = pair()?;
+    a.ip("route add 198.51.100.0/24 via 10.0.0.2 mtu 1400")?;
+    a.run(|| async {
+        let mut resolver = Resolver::start()?;
+        let mtu = |change: HopChange| change.hop.map(|hop| (hop.mtu, hop.on_link));
+        for (host, way) in [("10.0.0.2", (1500, true)), ("198.51.100.7", (1400, false))] {
+            watch(&resolver, &[host]);
+            assert_eq!(mtu(next(&mut resolver).await?), Some(way));
+        }
+        a.ip("route change 198.51.100.0/24 via 10.0.0.2 mtu 1300")?;
+        assert_eq!(mtu(next(&mut resolver).await?), Some((1300, false)));
+        a.ip("link set a0 mtu 1280")?;
+        assert_eq!(mtu(next(&mut resolver).await?), Some((1280, false)));
         Ok(())
     })
 }

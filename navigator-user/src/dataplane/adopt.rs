@@ -13,6 +13,7 @@ use super::{
 };
 use navigator_common::{
     backend::{BackendInfo, BackendWord, TAKES_NEW, USABLE},
+    egress::EgressWord,
     maps::{ADDR_BUCKETS, EGRESS_ENTRIES},
     reason::Traffic,
     slot::{NO_BACKEND, Slot},
@@ -278,8 +279,9 @@ impl<S: Store> Plane<S> {
 
     fn adopt_egress(&mut self) {
         for index in 0..EGRESS_ENTRIES as u8 {
-            if self.store.load(Table::Egress, index.into()) != 0 {
-                self.egress.adopt(index, self.store.device(index));
+            let word = EgressWord(self.store.load(Table::Egress, index.into()));
+            if word != EgressWord::default() {
+                self.egress.adopt(index, self.store.device(index), word);
             }
         }
     }

@@ -3,11 +3,14 @@
 use super::{
     DataplaneError, DataplaneResult, NextHop,
     arena::Arena,
-    store::{Store, Table, backend_address, backend_info, backend_source, backend_word, put},
+    store::{
+        Store, Table, backend_address, backend_info, backend_path, backend_source, backend_word,
+        put,
+    },
 };
 use navigator_common::{
     addr::Addr,
-    backend::{Backend, BackendInfo, BackendWord, Mode, TAKES_NEW, USABLE},
+    backend::{Backend, BackendInfo, BackendWord, Mode, PathWord, TAKES_NEW, USABLE},
     checksum::tunnel_base,
     reason::Traffic,
 };
@@ -79,6 +82,17 @@ pub(super) fn forward_mode(byte: u8) -> Option<ForwardMode> {
     })
 }
 
+/// The mutable words of a backend that is reached by `way`: what `word` was, and the path's.
+pub(super) fn way_words(word: BackendWord, way: Option<&(NextHop, u8)>) -> (BackendWord, PathWord) {
+    match way {
+        Some((hop, egress)) => (
+            word.with_next_hop(hop.mac, *egress, hop.on_link),
+            PathWord::new(hop.mtu),
+        ),
+        None => (word.with_next_hop([0; 6], 0, false), PathWord::default()),
+    }
+}
+
 /// The immutable part of a backend's record. Without a next hop the tunnel's
 /// source is not known yet: the record is whole once the hop is.
 pub(super) fn record(entry: &Entry, vip_id: u16, hop: Option<&NextHop>) -> Backend {
@@ -95,6 +109,7 @@ pub(super) fn record(entry: &Entry, vip_id: u16, hop: Option<&NextHop>) -> Backe
     let info = BackendInfo {
         port: entry.address.port(),
         mode: mode_byte(entry.mode),
+        spread: 0,
         checksum_base,
         vip: vip_id,
     };
@@ -103,7 +118,8 @@ pub(super) fn record(entry: &Entry, vip_id: u16, hop: Option<&NextHop>) -> Backe
         info: info.pack(),
         address: entry.address.ip().into(),
         source: source.map(Addr::from).unwrap_or_default(),
-        reserved: [0; 2],
+        path: 0,
+        reserved: 0,
     }
 }
 
@@ -216,8 +232,8 @@ impl Backends {
         entry.reached = hop.is_some();
         let state = entry.state;
         put_record(store, id, &record(entry, vip_id, hop.map(|hop| &hop.0)));
-        let (mac, egress) = hop.map_or(([0; 6], 0), |(hop, egress)| (hop.mac, *egress));
-        let word = BackendWord::new(mac, egress, state);
+        let (word, path) = way_words(BackendWord::default().with_state(state), hop);
+        put(store, Table::Backends, backend_path(id), path.0);
         put(store, Table::Backends, backend_word(id), word.0);
     }
 
@@ -296,11 +312,12 @@ pub(super) fn read(store: &impl Store, id: u32) -> Backend {
         info: load(backend_info(id)),
         address: addr(backend_address(id)),
         source: addr(backend_source(id)),
-        reserved: [0; 2],
+        path: load(backend_path(id)),
+        reserved: 0,
     }
 }
 
-/// Writes all of a record but its mutable word.
+/// Writes all of a record but its mutable words.
 pub(super) fn put_record(store: &impl Store, id: u32, record: &Backend) {
     let put = |word, value| put(store, Table::Backends, word, value);
     put(backend_info(id), record.info);
@@ -330,5 +347,6 @@ pub(super) fn disown(store: &impl Store, id: u32) {
 /// Empties a record.
 pub(super) fn wipe(store: &impl Store, id: u32) {
     put(store, Table::Backends, backend_word(id), 0);
+    put(store, Table::Backends, backend_path(id), 0);
     put_record(store, id, &Backend::default());
 }

@@ -2,19 +2,22 @@
 
 use super::{
     DataplaneError, DataplaneResult, NextHop,
-    backends::{Entry, Fate, put_record, read, record},
+    backends::{Entry, Fate, put_record, read, record, way_words},
     plane::Plane,
-    store::{Store, Table, backend_word, put},
+    store::{Store, Table, WayOut, backend_path, backend_word, put},
     sweep::Garbage,
 };
-use navigator_common::{backend::BackendWord, mac, maps::EGRESS_ENTRIES};
+use navigator_common::{backend::BackendWord, egress::EgressWord, maps::EGRESS_ENTRIES};
 use navigator_core::model::ForwardMode;
 use std::{collections::HashMap, net::IpAddr};
 
-/// Which interface has which egress index.
+/// A device that sends frames, and the VLAN that they are tagged for.
+type Way = (u32, Option<u16>);
+
+/// Which way out has which egress index.
 #[derive(Default)]
 pub(super) struct Egress {
-    by_interface: HashMap<u32, Exit>,
+    exits: HashMap<Way, Exit>,
     /// Indexes that wait for a grace period, or whose interface is gone.
     blocked: Vec<u8>,
 }
@@ -22,6 +25,8 @@ pub(super) struct Egress {
 #[derive(Clone, Copy)]
 struct Exit {
     index: u8,
+    /// The interface that it is for, once that was asked for.
+    interface: Option<u32>,
     /// Never given up: the program is attached there, or a test made it up.
     kept: bool,
     /// Its MAC address was given and is not asked of the kernel.
@@ -30,40 +35,67 @@ struct Exit {
 
 impl Egress {
     /// Takes over an index that is in the maps.
-    pub(super) fn adopt(&mut self, index: u8, interface: Option<u32>) {
-        match interface {
-            Some(interface) => {
+    pub(super) fn adopt(&mut self, index: u8, device: Option<u32>, word: EgressWord) {
+        match device {
+            Some(device) => {
                 let exit = Exit {
                     index,
+                    interface: word.vlan().is_none().then_some(device),
                     kept: false,
                     given: false,
                 };
-                self.by_interface.insert(interface, exit);
+                self.exits.insert((device, word.vlan()), exit);
             }
             None => self.blocked.push(index),
         }
     }
 
-    /// The index of an interface, its MAC address in the map as it is now.
+    /// The index of the way out by an interface, the map up to date.
     fn ensure(&mut self, store: &mut impl Store, interface: u32) -> DataplaneResult<u8> {
-        let known = self.by_interface.get(&interface).copied();
-        if let Some(exit) = known.filter(|exit| exit.given) {
-            return Ok(exit.index);
+        let itself = self.exits.get(&(interface, None));
+        match itself.filter(|exit| exit.kept) {
+            Some(exit) if exit.given => Ok(exit.index),
+            Some(_) => self.ensure_itself(store, interface),
+            None => {
+                let way = store.way_out(interface)?;
+                self.ensure_way(store, interface, &way)
+            }
         }
-        let mac = store.device_mac(interface)?;
-        let index = match known {
+    }
+
+    /// The index of an interface that the program sends by from where it is attached, so that
+    /// no tag is its business.
+    fn ensure_itself(&mut self, store: &mut impl Store, interface: u32) -> DataplaneResult<u8> {
+        let way = WayOut {
+            device: interface,
+            vlan: None,
+            mac: store.device_mac(interface)?,
+        };
+        self.ensure_way(store, interface, &way)
+    }
+
+    fn ensure_way(
+        &mut self,
+        store: &mut impl Store,
+        interface: u32,
+        way: &WayOut,
+    ) -> DataplaneResult<u8> {
+        let index = match self.exits.get(&(way.device, way.vlan)) {
             Some(exit) => exit.index,
             None => self.free_index()?,
         };
-        if store.device(index) != Some(interface) {
-            store.set_device(index, interface)?;
+        if store.device(index) != Some(way.device) {
+            store.set_device(index, way.device)?;
         }
-        put(store, Table::Egress, index.into(), mac::to_word(mac));
-        self.by_interface.entry(interface).or_insert(Exit {
+        let word = EgressWord::new(way.mac, way.vlan);
+        put(store, Table::Egress, index.into(), word.0);
+        let exit = self.exits.entry((way.device, way.vlan)).or_insert(Exit {
             index,
+            interface: None,
             kept: false,
             given: false,
         });
+        exit.interface = Some(interface);
         Ok(index)
     }
 
@@ -78,7 +110,7 @@ impl Egress {
     }
 
     fn is_used(&self, index: u8) -> bool {
-        self.blocked.contains(&index) || self.by_interface.values().any(|exit| exit.index == index)
+        self.blocked.contains(&index) || self.exits.values().any(|exit| exit.index == index)
     }
 
     /// An index may be used again.
@@ -88,15 +120,15 @@ impl Egress {
 
     /// Indexes in use.
     pub(super) fn len(&self) -> usize {
-        self.by_interface.len() + self.blocked.len()
+        self.exits.len() + self.blocked.len()
     }
 }
 
 impl<S: Store> Plane<S> {
     /// The egress index of an interface that the program is attached to.
     pub(super) fn keep_interface(&mut self, interface: u32) -> DataplaneResult<u8> {
-        let index = self.egress.ensure(&mut self.store, interface)?;
-        if let Some(exit) = self.egress.by_interface.get_mut(&interface) {
+        let index = self.egress.ensure_itself(&mut self.store, interface)?;
+        if let Some(exit) = self.egress.exits.get_mut(&(interface, None)) {
             exit.kept = true;
         }
         Ok(index)
@@ -104,18 +136,19 @@ impl<S: Store> Plane<S> {
 
     /// The program is not attached to this interface any more.
     pub(super) fn leave_interface(&mut self, interface: u32) {
-        if let Some(exit) = self.egress.by_interface.get_mut(&interface) {
+        if let Some(exit) = self.egress.exits.get_mut(&(interface, None)) {
             exit.kept = false;
         }
     }
 
     /// Brings the MAC addresses of all interfaces up to date, but of those that are gone.
     pub(super) fn refresh_interfaces(&self) {
-        let asked = self.egress.by_interface.iter();
-        for (&interface, exit) in asked.filter(|(_, exit)| !exit.given) {
-            if let Ok(mac) = self.store.device_mac(interface) {
-                let index = exit.index.into();
-                put(&self.store, Table::Egress, index, mac::to_word(mac));
+        let asked = self.egress.exits.iter();
+        for ((_, vlan), exit) in asked.filter(|(_, exit)| !exit.given) {
+            let mac = exit.interface.map(|index| self.store.device_mac(index));
+            if let Some(Ok(mac)) = mac {
+                let word = EgressWord::new(mac, *vlan);
+                put(&self.store, Table::Egress, exit.index.into(), word.0);
             }
         }
     }
@@ -123,17 +156,19 @@ impl<S: Store> Plane<S> {
     /// Makes up an interface with this MAC address, which the kernel need not have:
     /// for tests and benchmarks.
     pub(super) fn make_interface(&mut self, interface: u32, mac: [u8; 6]) -> DataplaneResult<u8> {
-        let index = match self.egress.by_interface.get(&interface) {
+        let index = match self.egress.exits.get(&(interface, None)) {
             Some(exit) => exit.index,
             None => self.egress.free_index()?,
         };
-        put(&self.store, Table::Egress, index.into(), mac::to_word(mac));
+        let word = EgressWord::new(mac, None);
+        put(&self.store, Table::Egress, index.into(), word.0);
         let exit = Exit {
             index,
+            interface: Some(interface),
             kept: true,
             given: true,
         };
-        self.egress.by_interface.insert(interface, exit);
+        self.egress.exits.insert((interface, None), exit);
         Ok(index)
     }
 
@@ -194,7 +229,7 @@ impl<S: Store> Plane<S> {
                 !needed.contains(index)
                     && !self
                         .egress
-                        .by_interface
+                        .exits
                         .values()
                         .any(|exit| exit.kept && exit.index == *index)
                     && self.egress.is_used(*index)
@@ -202,7 +237,7 @@ impl<S: Store> Plane<S> {
             })
             .collect();
         self.egress
-            .by_interface
+            .exits
             .retain(|_, exit| !unneeded.contains(&exit.index));
         for index in unneeded {
             put(&self.store, Table::Egress, index.into(), 0);
@@ -232,11 +267,11 @@ impl<S: Store> Plane<S> {
                 put_record(&self.store, id, &new);
             }
         }
-        let (mac, egress) = way.map_or(([0; 6], 0), |(hop, egress)| (hop.mac, egress));
-        let word = BackendWord(old.word).with_next_hop(mac, egress);
+        let (word, path) = way_words(BackendWord(old.word), way.as_ref());
         if let Some(entry) = self.backends.get_mut(id) {
             entry.reached |= way.is_some();
         }
+        put(&self.store, Table::Backends, backend_path(id), path.0);
         put(&self.store, Table::Backends, backend_word(id), word.0);
         Ok(())
     }

@@ -4,7 +4,7 @@
 use super::{
     DataplaneResult,
     plane::Plane,
-    store::{Sizes, Store, Table},
+    store::{Sizes, Store, Table, WayOut},
 };
 use navigator_common::reason::{COUNTERS, Traffic};
 use std::{
@@ -171,6 +171,15 @@ impl Store for MemoryStore {
     fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]> {
         let [a, b, c, d] = ifindex.to_be_bytes();
         Ok([2, 0, a, b, c, d])
+    }
+
+    /// An index of 1000 or more is a VLAN device: the id times 1000 above the device below it.
+    fn way_out(&self, ifindex: u32) -> DataplaneResult<WayOut> {
+        Ok(WayOut {
+            device: ifindex % 1000,
+            vlan: (ifindex >= 1000).then_some((ifindex / 1000) as u16),
+            mac: self.device_mac(ifindex)?,
+        })
     }
 
     fn set_device(&mut self, egress: u8, ifindex: u32) -> DataplaneResult<()> {

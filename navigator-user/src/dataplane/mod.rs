@@ -75,6 +75,10 @@ pub struct NextHop {
     pub ifindex: u32,
     /// This host's address towards it, the source of tunnel headers.
     pub source: IpAddr,
+    /// The MAC address is the host's own: no router is in between.
+    pub on_link: bool,
+    /// The longest IP packet that the way takes, in bytes; 0 if it is not known.
+    pub mtu: u16,
 }
 
 /// What a call to [`Dataplane::apply`] did.

@@ -101,6 +101,17 @@ impl Default for Sizes {
     }
 }
 
+/// How frames leave by an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WayOut {
+    /// The device that sends them: the interface itself, or the one below a VLAN device.
+    pub device: u32,
+    /// The VLAN that their tag names.
+    pub vlan: Option<u16>,
+    /// The interface's MAC address.
+    pub mac: [u8; 6],
+}
+
 /// Words that the program reads while they are written, and what belongs to
 /// them. Every store is one atomic write of an aligned word, in program order.
 pub trait Store: Send {
@@ -125,10 +136,13 @@ pub trait Store: Send {
     /// The MAC address of an interface.
     fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]>;
 
-    /// Lets the program redirect to an interface under an egress index.
+    /// How frames leave by an interface.
+    fn way_out(&self, ifindex: u32) -> DataplaneResult<WayOut>;
+
+    /// Lets the program redirect to a device under an egress index.
     fn set_device(&mut self, egress: u8, ifindex: u32) -> DataplaneResult<()>;
 
-    /// The interface under an egress index.
+    /// The device under an egress index.
     fn device(&self, egress: u8) -> Option<u32>;
 
     /// What was sent under a backend id, all CPUs together.
@@ -176,6 +190,8 @@ words! {
     backend_address = Backend.address;
     /// A backend's tunnel source, high word; the low one follows.
     backend_source = Backend.source;
+    /// What is known of the way to a backend.
+    backend_path = Backend.path;
 }
 
 /// The fingerprint's word of entry `way` of a flow set; the flow's word follows.

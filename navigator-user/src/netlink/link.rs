@@ -23,6 +23,8 @@ pub struct Link {
     pub carrier: bool,
     /// Its MAC address, if it is an Ethernet one.
     pub mac: Option<[u8; 6]>,
+    /// The longest IP packet that it takes.
+    pub mtu: u32,
     /// The tunnel that it is, if it unwraps IP in IP from any sender.
     pub tunnel: Option<Tunnel>,
     /// The XDP program on it.
@@ -109,6 +111,7 @@ fn read(message: RouteNetlinkMessage) -> Option<Link> {
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mac: None,
+        mtu: 0,
         tunnel: None,
         xdp: None,
     };
@@ -117,6 +120,7 @@ fn read(message: RouteNetlinkMessage) -> Option<Link> {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(mac) if ethernet => link.mac = mac.try_into().ok(),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::LinkInfo(info) => link.tunnel = tunnel(&info),
             LinkAttribute::Xdp(xdp) => link.xdp = attached(&xdp),
             _ => {}

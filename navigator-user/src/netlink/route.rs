@@ -3,7 +3,7 @@
 use super::{Netlink, NetlinkResult, family};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 use std::net::IpAddr;
 
@@ -18,6 +18,8 @@ pub enum Route {
         neighbour: IpAddr,
         /// The source address that it would get, if there is one.
         source: Option<IpAddr>,
+        /// The longest packet, if the route says so; else it is the interface's.
+        mtu: Option<u32>,
     },
     /// Keep it: the address is this host's own.
     Local,
@@ -86,7 +88,7 @@ fn read(message: &RouteMessage, destination: IpAddr) -> Route {
         }
         _ => return Route::None,
     }
-    let (mut interface, mut neighbour, mut source) = (None, destination, None);
+    let (mut interface, mut neighbour, mut source, mut mtu) = (None, destination, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
@@ -96,6 +98,12 @@ fn read(message: &RouteMessage, destination: IpAddr) -> Route {
             RouteAttribute::Via(RouteVia::Inet6(ip)) => neighbour = (*ip).into(),
             RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => source = Some((*ip).into()),
             RouteAttribute::PrefSource(RouteAddress::Inet6(ip)) => source = Some((*ip).into()),
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }
@@ -103,6 +111,7 @@ fn read(message: &RouteMessage, destination: IpAddr) -> Route {
         ifindex,
         neighbour,
         source,
+        mtu,
     })
 }
 

@@ -151,6 +151,8 @@ impl Bed {
             mac: host_mac(host),
             ifindex,
             source: Family::of(host).local(),
+            on_link: true,
+            mtu: 0,
         };
         Ok(self.plane.set_next_hop(host, Some(hop))?)
     }

@@ -51,6 +51,7 @@ fn words_that_lead_nowhere() -> Result<()> {
         let info = BackendInfo {
             port: PORT,
             mode: 1,
+            spread: 0,
             checksum_base: 0,
             vip: 1,
         };

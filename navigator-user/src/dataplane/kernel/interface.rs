@@ -2,6 +2,7 @@
 //! another network namespace than the one that we are in.
 
 use super::error::OpenError;
+use crate::dataplane::store::WayOut;
 use nix::{
     net::if_::if_nametoindex,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
@@ -42,12 +43,59 @@ pub(super) struct Sight {
     pub(super) mac: Option<[u8; 6]>,
     /// The mode in which a program runs on it; `None` if none does.
     pub(super) mode: Option<AttachMode>,
+    /// What it is, if it is a VLAN device.
+    pub(super) vlan: Option<Vlan>,
+}
+
+/// A VLAN device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Vlan {
+    id: u16,
+    /// The device below it; `None` if that is in another network namespace.
+    device: Option<u32>,
+    /// Its tags are 802.1Q ones.
+    dot1q: bool,
 }
 
 /// The MAC address of an interface, or why it has none.
 pub(super) fn mac(ifindex: u32) -> Result<[u8; 6], String> {
+    ethernet(&sight(ifindex)?)
+}
+
+/// How frames leave by an interface, or why they cannot.
+pub(super) fn way_out(ifindex: u32) -> Result<WayOut, String> {
+    let top = sight(ifindex)?;
+    let mac = ethernet(&top)?;
+    let Some(vlan) = top.vlan else {
+        return Ok(WayOut {
+            device: ifindex,
+            vlan: None,
+            mac,
+        });
+    };
+    let name = top.name;
+    let device = vlan.device.ok_or_else(|| {
+        format!("the device below {name} is in another network namespace: attach to {name} itself")
+    })?;
+    if !vlan.dot1q || sight(device)?.vlan.is_some() {
+        return Err(format!(
+            "{name} puts a second tag on frames, or one that is not 802.1Q: backends may be \
+             reached with one 802.1Q tag"
+        ));
+    }
+    Ok(WayOut {
+        device,
+        vlan: Some(vlan.id),
+        mac,
+    })
+}
+
+fn sight(ifindex: u32) -> Result<Sight, String> {
     let sight = look(ifindex).map_err(|error| format!("cannot look at it: {error}"))?;
-    let sight = sight.ok_or_else(|| "it is gone".to_owned())?;
+    sight.ok_or_else(|| "it is gone".to_owned())
+}
+
+fn ethernet(sight: &Sight) -> Result<[u8; 6], String> {
     sight.mac.ok_or_else(|| {
         format!(
             "{} has no Ethernet address: backends must be reached by an Ethernet interface",
@@ -67,6 +115,13 @@ const NLM_F_REQUEST: u16 = 1;
 const ARPHRD_ETHER: u16 = 1;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const XDP_ATTACHED_SKB: u8 = 2;
@@ -108,6 +163,23 @@ fn parse(answer: &[u8]) -> Option<Sight> {
             .to_owned(),
         mac: mac.filter(|mac| word(18) == Some(ARPHRD_ETHER) && *mac != [0; 6]),
         mode: attribute(attributes, IFLA_XDP).and_then(mode),
+        vlan: vlan(attributes),
+    })
+}
+
+fn vlan(link: &[u8]) -> Option<Vlan> {
+    const DOT1Q: [u8; 2] = 0x8100_u16.to_be_bytes();
+    let info = attribute(link, IFLA_LINKINFO)?;
+    if attribute(info, IFLA_INFO_KIND)?.trim_ascii_end() != b"vlan\0" {
+        return None;
+    }
+    let data = attribute(info, IFLA_INFO_DATA)?;
+    let here = attribute(link, IFLA_LINK_NETNSID).is_none();
+    let device = attribute(link, IFLA_LINK).filter(|_| here);
+    Some(Vlan {
+        id: u16::from_ne_bytes(attribute(data, IFLA_VLAN_ID)?.try_into().ok()?),
+        device: device.and_then(|index| Some(u32::from_ne_bytes(index.try_into().ok()?))),
+        dot1q: attribute(data, IFLA_VLAN_PROTOCOL).is_none_or(|protocol| protocol == DOT1Q),
     })
 }
 
@@ -145,5 +217,52 @@ mod tests {
         assert_eq!(attribute(&bytes, 2), None);
         assert_eq!(attribute(&[0, 0, 0, 0], 1), None);
         assert_eq!(attribute(&[255, 0, 1, 0], 1), None);
+    }
+
+    /// An attribute as the kernel sends it.
+    fn packed(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = (4 + value.len()) as u16;
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn vlan_link(kind: &[u8], protocol: u16, more: &[u8]) -> Vec<u8> {
+        let data = [
+            packed(IFLA_VLAN_ID, &77_u16.to_ne_bytes()),
+            packed(IFLA_VLAN_PROTOCOL, &protocol.to_be_bytes()),
+        ];
+        let info = [
+            packed(IFLA_INFO_KIND, kind),
+            packed(IFLA_INFO_DATA, &data.concat()),
+        ];
+        let link = packed(IFLA_LINK, &9_u32.to_ne_bytes());
+        [&link, more, &packed(IFLA_LINKINFO, &info.concat())].concat()
+    }
+
+    #[test]
+    fn a_vlan_device_tells_its_id_and_the_device_below_it() {
+        let found = Vlan {
+            id: 77,
+            device: Some(9),
+            dot1q: true,
+        };
+        assert_eq!(vlan(&vlan_link(b"vlan\0", 0x8100, &[])), Some(found));
+        let stacked = Vlan {
+            dot1q: false,
+            ..found
+        };
+        assert_eq!(vlan(&vlan_link(b"vlan\0", 0x88a8, &[])), Some(stacked));
+        let elsewhere = Vlan {
+            device: None,
+            ..found
+        };
+        let other_namespace = packed(IFLA_LINK_NETNSID, &0_u32.to_ne_bytes());
+        assert_eq!(
+            vlan(&vlan_link(b"vlan\0", 0x8100, &other_namespace)),
+            Some(elsewhere)
+        );
+        assert_eq!(vlan(&vlan_link(b"macvlan\0", 0x8100, &[])), None);
     }
 }

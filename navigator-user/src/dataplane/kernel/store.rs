@@ -3,7 +3,7 @@
 use super::{error::OpenError, interface, mapping::Mapping, sys};
 use crate::dataplane::{
     DataplaneError, DataplaneResult,
-    store::{Sizes, Store, Table},
+    store::{Sizes, Store, Table, WayOut},
 };
 use aya::{
     maps::{DevMap, Map, MapData, PerCpuArray, PerCpuValues},
@@ -125,6 +125,13 @@ impl Store for KernelStore {
 
     fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]> {
         interface::mac(ifindex).map_err(|why| DataplaneError::Kernel {
+            action: format!("send by interface {ifindex}"),
+            why,
+        })
+    }
+
+    fn way_out(&self, ifindex: u32) -> DataplaneResult<WayOut> {
+        interface::way_out(ifindex).map_err(|why| DataplaneError::Kernel {
             action: format!("send by interface {ifindex}"),
             why,
         })

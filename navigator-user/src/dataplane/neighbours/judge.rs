@@ -131,6 +131,8 @@ mod tests {
             mac: [2, 0, 0, 0, 0, last],
             ifindex: 7,
             source: Ipv4Addr::new(10, 0, 0, 1).into(),
+            on_link: true,
+            mtu: 1500,
         }
     }
 

@@ -183,7 +183,7 @@ impl Task {
         if let Some(entry) = self.hosts.get_mut(&host) {
             entry.neighbour = neighbour;
         }
-        let (ifindex, neighbour, source) = match route {
+        let (ifindex, neighbour, source, mtu) = match route {
             Route::Local => return Ok(Sight::Never(format!("{host} is this host itself"))),
             Route::NotUnicast => {
                 return Ok(Sight::Never(format!("{host} is not the address of a host")));
@@ -193,7 +193,8 @@ impl Task {
                 ifindex,
                 neighbour,
                 source,
-            } => (ifindex, neighbour, source),
+                mtu,
+            } => (ifindex, neighbour, source, mtu),
         };
         let Some(link) = self.netlink.link_by_index(ifindex).await? else {
             return Ok(Sight::NoRoute(format!("the interface to {host} is gone")));
@@ -218,6 +219,8 @@ impl Task {
             mac,
             ifindex,
             source,
+            on_link: neighbour == host,
+            mtu: path_mtu(link.mtu, mtu),
         });
         let fixed = found.as_ref().is_some_and(|n| n.fixed);
         // An entry that vanished must be made again before it can resolve.
@@ -274,6 +277,12 @@ impl Task {
         self.resync = Instant::now();
         Ok(())
     }
+}
+
+/// The longest IP packet that a way takes: what its route says, but no more than its interface takes.
+fn path_mtu(link: u32, route: Option<u32>) -> u16 {
+    let mtu = route.map_or(link, |route| route.min(link));
+    u16::try_from(mtu).unwrap_or(u16::MAX)
 }
 
 fn subscribe() -> NetlinkResult<Events> {

@@ -15,7 +15,7 @@ use crate::dataplane::{
 };
 use navigator_common::{
     addr::Addr,
-    backend::{BackendInfo, BackendWord},
+    backend::{BackendInfo, BackendWord, PathWord},
     flow::{BUSY, FREE, FlowWord},
     mac,
     slot::Slot,
@@ -393,6 +393,8 @@ fn check_plan(store: &MemoryStore, plan: &VipPlan, hops: &HashMap<IpAddr, NextHo
             (Outcome::Backend { record, .. }, Some(hop)) => {
                 assert_eq!(IpAddr::from(record.address), member.address.ip());
                 assert_eq!(BackendWord(record.word).mac(), hop.mac);
+                assert_eq!(BackendWord(record.word).is_on_link(), hop.on_link);
+                assert_eq!(PathWord(record.path).mtu(), u32::from(hop.mtu));
                 let egress = BackendWord(record.word).egress();
                 let [a, b, c, d] = hop.ifindex.to_be_bytes();
                 assert_eq!(

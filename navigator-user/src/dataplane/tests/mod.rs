@@ -8,4 +8,5 @@
 mod cases;
 mod histories;
 mod reader;
+mod ways;
 mod world;

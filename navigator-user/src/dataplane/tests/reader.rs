@@ -162,7 +162,8 @@ impl Run {
                         hi: load(4),
                         lo: load(5),
                     },
-                    reserved: [0; 2],
+                    path: load(6),
+                    reserved: load(7),
                 };
                 Step::Done(Outcome::Backend { id, record, vip })
             }

@@ -49,6 +49,8 @@ pub(super) fn hop(index: usize, variant: u8) -> NextHop {
         mac: [2, 0, 0, 1, index as u8, variant / 2],
         ifindex: 2 + u32::from(variant % 3),
         source: source.parse().unwrap(),
+        on_link: variant.is_multiple_of(2),
+        mtu: 1500 + u16::from(variant),
     }
 }
 

@@ -198,6 +198,8 @@ fn next_hop(host: IpAddr) -> NextHop {
         mac: ROUTER_MAC,
         ifindex: IFINDEX,
         source,
+        on_link: false,
+        mtu: 1500,
     }
 }
 
