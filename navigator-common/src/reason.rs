@@ -61,6 +61,16 @@ reasons! {
     DropMalformed = "drop_malformed", Drop;
     /// A fragment for a VIP address.
     DropFragment = "drop_fragment", Drop;
+    /// From an address that nobody can have who sends to a VIP: multicast, broadcast, loopback,
+    /// unspecified, or the VIP itself.
+    DropSource = "drop_source", Drop;
+    /// For a VIP address, from or to TCP or UDP port 0.
+    DropPortZero = "drop_port_zero", Drop;
+    /// For a VIP address, with a TTL or hop limit of 0.
+    DropTtl = "drop_ttl", Drop;
+    /// For a VIP, from the MAC address of this interface or of the very backend that it would
+    /// go to: it was forwarded once and came back.
+    DropLoop = "drop_loop", Drop;
     /// The VIP has no backend for this flow.
     DropNoBackend = "drop_no_backend", Drop;
     /// The backend's next hop has no known MAC address.

@@ -19,6 +19,7 @@ mod globals;
 mod maps;
 mod packet;
 mod parse;
+mod refuse;
 mod select;
 mod vip;
 
@@ -56,6 +57,7 @@ fn balance(ctx: &XdpContext) -> Result<u32, Reason> {
         parse::flow(&frame, &destination).map_err(|problem| vip::unserved(problem, address))?;
     let vip = vip::find(address, &flow)?;
     let chosen = select::backend(&flow, vip)?;
+    refuse::loops(&frame, &chosen)?;
     let action = forward::send(frame, &flow, &chosen)?;
     count::forwarded(chosen.id, flow.length);
     Ok(action)

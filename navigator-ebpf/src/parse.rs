@@ -4,6 +4,7 @@
 use crate::{
     globals,
     packet::{Frame, View},
+    refuse,
 };
 use navigator_common::{addr::Addr, hash, mac, reason::Reason};
 use network_types::{eth::EtherType, ip::IpProto};
@@ -138,25 +139,26 @@ const MALFORMED: NoFlow = NoFlow::Reason(Reason::DropMalformed);
 fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow> {
     let ip = destination.headers;
     // SAFETY: all of these lie in the 34 bytes of Ethernet and IPv4 header.
-    let (version_ihl, length, fragment, protocol, source) = unsafe {
+    let (version_ihl, length, fragment, life, source) = unsafe {
         (
             ip.read::<u8, 14>(),
             ip.read::<u16, 16>(),
             ip.read::<u16, 20>(),
-            ip.read::<u8, 23>(),
+            ip.read::<u16, 22>(),
             ip.read::<u32, 26>(),
         )
     };
+    let protocol = (life >> 8) as u8;
     let header = (version_ihl as usize & 0xf) * 4;
     if version_ihl >> 4 != 4 || header < IPV4_LEN {
         return Err(MALFORMED);
     }
+    refuse::ipv4(source, destination.address.v4_raw(), life).map_err(NoFlow::Reason)?;
     if fragment & FRAGMENT_BITS != 0 {
         return Err(NoFlow::Reason(Reason::DropFragment));
     }
     let length = usize::from(u16::from_be(length));
-    let transport = transport(frame, protocol, header, length)?;
-    let ports = ports(transport);
+    let (ports, kind) = transport(frame, protocol, header, length)?;
     Ok(Flow {
         family: Family::V4,
         protocol,
@@ -169,7 +171,7 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
             protocol,
         ),
         length: length as u32,
-        kind: kind(transport, protocol),
+        kind,
     })
 }
 
@@ -177,11 +179,11 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
 fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow> {
     let ip = destination.headers;
     // SAFETY: all of these lie in the 54 bytes of Ethernet and IPv6 header.
-    let (version, length, protocol, source) = unsafe {
+    let (version, length, next_and_life, source) = unsafe {
         (
             ip.read::<u8, 14>() >> 4,
             ip.read::<u16, 18>(),
-            ip.read::<u8, 20>(),
+            ip.read::<u16, 20>(),
             Addr {
                 hi: ip.read::<u64, 22>(),
                 lo: ip.read::<u64, 30>(),
@@ -191,9 +193,11 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
     if version != 6 {
         return Err(MALFORMED);
     }
+    let protocol = next_and_life as u8;
+    refuse::ipv6(source, destination.address, (next_and_life >> 8) as u8)
+        .map_err(NoFlow::Reason)?;
     let length = IPV6_LEN + usize::from(u16::from_be(length));
-    let transport = transport(frame, protocol, IPV6_LEN, length)?;
-    let ports = ports(transport);
+    let (ports, kind) = transport(frame, protocol, IPV6_LEN, length)?;
     Ok(Flow {
         family: Family::V6,
         protocol,
@@ -206,50 +210,77 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
             protocol,
         ),
         length: length as u32,
-        kind: kind(transport, protocol),
+        kind,
     })
 }
 
-/// The TCP or UDP header behind an IP header of `header` bytes, in an IP packet of `length` bytes.
+/// What the TCP or UDP header tells that stands behind an IP header of `header` bytes, in an IP
+/// packet of `length` bytes: the ports as the packet holds them, and what it is to its flow.
 #[inline(always)]
 fn transport(
     frame: &Frame<'_>,
     protocol: u8,
     header: usize,
     length: usize,
-) -> Result<View, NoFlow> {
-    let needed = match protocol {
-        TCP => TCP_LEN,
-        UDP => UDP_LEN,
+) -> Result<(u32, Kind), NoFlow> {
+    let (ports, kind) = match protocol {
+        TCP => tcp(part(frame, header, TCP_LEN, length)?, length - header)?,
+        UDP => udp(part(frame, header, UDP_LEN, length)?, length - header)?,
         ICMP | ICMPV6 => return Err(NoFlow::Reason(Reason::PassIcmp)),
         FRAGMENT => return Err(NoFlow::Reason(Reason::DropFragment)),
         _ => return Err(NoFlow::OtherProtocol),
     };
+    refuse::ports(ports).map_err(NoFlow::Reason)?;
+    Ok((ports, kind))
+}
+
+/// `needed` bytes behind an IP header of `header` bytes, if the IP packet of `length` bytes has
+/// them and is whole.
+#[inline(always)]
+fn part(frame: &Frame<'_>, header: usize, needed: usize, length: usize) -> Result<View, NoFlow> {
     if length < header + needed || !holds(frame, ETH_LEN + length) {
         return Err(MALFORMED);
     }
-    let view = frame.view(ETH_LEN + header, needed).ok_or(MALFORMED)?;
-    if sound(view, protocol, length - header) {
-        Ok(view)
-    } else {
-        Err(MALFORMED)
-    }
+    frame.view(ETH_LEN + header, needed).ok_or(MALFORMED)
 }
 
-/// Whether the length that a TCP header (of itself) or a UDP header (of the whole datagram)
-/// tells lies between that of its fixed part and the `room` that the IP packet has, which is
-/// known to hold the fixed part. A length below that wraps around and is too large.
+/// Ports and kind of the TCP segment that starts with `header`, of which the IP packet has `room`
+/// bytes, at least the 20 of the view.
 #[inline(always)]
-fn sound(transport: View, protocol: u8, room: usize) -> bool {
-    if protocol == TCP {
-        // SAFETY: byte 12 lies in the 20 bytes of a TCP header.
-        let length = usize::from(unsafe { transport.read::<u8, 12>() } >> 4) * 4;
-        length.wrapping_sub(TCP_LEN) <= room - TCP_LEN
-    } else {
-        // SAFETY: bytes 4 and 5 lie in the 8 bytes of a UDP header.
-        let length = usize::from(u16::from_be(unsafe { transport.read::<u16, 4>() }));
-        length.wrapping_sub(UDP_LEN) <= room - UDP_LEN
+fn tcp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    // SAFETY: these bytes lie in the 20 of the view.
+    let (ports, offset, flags) = unsafe {
+        (
+            header.read::<u32, 0>(),
+            header.read::<u8, 12>(),
+            header.read::<u8, 13>(),
+        )
+    };
+    // A length below 20 wraps around and is too large.
+    let length = usize::from(offset >> 4) * 4;
+    if length.wrapping_sub(TCP_LEN) > room - TCP_LEN {
+        return Err(MALFORMED);
     }
+    let kind = if flags & (SYN | ACK) == SYN {
+        Kind::Opens
+    } else {
+        Kind::Segment
+    };
+    Ok((ports, kind))
+}
+
+/// As [`tcp`], of a UDP datagram, whose header has 8 bytes.
+#[inline(always)]
+fn udp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
+    // SAFETY: these bytes lie in the 8 of the view.
+    let (ports, length) = unsafe { (header.read::<u32, 0>(), header.read::<u16, 4>()) };
+    let length = usize::from(u16::from_be(length));
+    if length.wrapping_sub(UDP_LEN) > room - UDP_LEN {
+        return Err(MALFORMED);
+    }
+    Ok((ports, Kind::Segment))
 }
 
 /// Whether the frame has at least `length` bytes.
@@ -257,23 +288,4 @@ fn sound(transport: View, protocol: u8, room: usize) -> bool {
 fn holds(frame: &Frame<'_>, length: usize) -> bool {
     // Only a multi-buffer frame is longer than its linear part: the helper is called for nothing else.
     length <= frame.linear_length() || length <= frame.length()
-}
-
-/// Source and destination port as the packet holds them.
-#[inline(always)]
-fn ports(transport: View) -> u32 {
-    // SAFETY: a TCP or UDP header is at least 8 bytes long and starts with the ports.
-    unsafe { transport.read::<u32, 0>() }
-}
-
-#[inline(always)]
-fn kind(transport: View, protocol: u8) -> Kind {
-    const SYN: u8 = 0x02;
-    const ACK: u8 = 0x10;
-    // SAFETY: byte 13 lies in the 20 bytes of a TCP header.
-    if protocol == TCP && unsafe { transport.read::<u8, 13>() } & (SYN | ACK) == SYN {
-        Kind::Opens
-    } else {
-        Kind::Segment
-    }
 }

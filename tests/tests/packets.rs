@@ -29,6 +29,8 @@ mod malformed;
 mod pass;
 #[path = "packets/redirect.rs"]
 mod redirect;
+#[path = "packets/refuse.rs"]
+mod refuse;
 #[path = "packets/select.rs"]
 mod select;
 #[path = "packets/udp.rs"]

@@ -8,6 +8,8 @@ pub const V4_VERSION: usize = ETH;
 pub const V4_FRAGMENT: usize = ETH + 6;
 /// Offset of an IPv4 header's TTL.
 pub const V4_TTL: usize = ETH + 8;
+/// Offset of an IPv6 header's hop limit.
+pub const V6_HOP_LIMIT: usize = ETH + 7;
 /// Offset of an IPv6 header's version.
 pub const V6_VERSION: usize = ETH;
 
@@ -37,6 +39,27 @@ pub fn patched(frame: &[u8], offset: usize, bytes: &[u8]) -> Vec<u8> {
 /// The frame, sent to another MAC address.
 pub fn sent_to(frame: &[u8], mac: [u8; 6]) -> Vec<u8> {
     patched(frame, 0, &mac)
+}
+
+/// The frame, sent from another MAC address.
+pub fn sent_from(frame: &[u8], mac: [u8; 6]) -> Vec<u8> {
+    patched(frame, 6, &mac)
+}
+
+/// The frame with the right checksum in its IPv4 header; as it is, if it has none.
+pub fn with_checksum(frame: &[u8]) -> Vec<u8> {
+    if frame[ETH] >> 4 != 4 {
+        return frame.to_vec();
+    }
+    let header = ETH..ETH + usize::from(frame[ETH] & 0xf) * 4;
+    let mut frame = patched(frame, ETH + 10, &[0, 0]);
+    let words = frame[header].chunks(2);
+    let sum: u32 = words
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+        .sum();
+    let folded = !((sum % 0xffff) as u16);
+    frame[ETH + 10..ETH + 12].copy_from_slice(&folded.to_be_bytes());
+    frame
 }
 
 /// The frame with another length in its IP header: IPv4's total length, IPv6's payload length.

@@ -25,7 +25,7 @@ fn what_no_vip_serves_under_policy_drop() -> Result<()> {
                 dropped(Reason::DropUnserved),
             ));
         };
-        for port in [0, 22, PORT - 1, PORT + 1, PORT.swap_bytes(), u16::MAX] {
+        for port in [1, 22, PORT - 1, PORT + 1, PORT.swap_bytes(), u16::MAX] {
             for protocol in [TCP, UDP] {
                 let vip = family.vip(DROPS, port);
                 add(

@@ -196,7 +196,7 @@ fn what_no_vip_serves_under_policy_pass() -> Result<()> {
                 passed(Reason::PassUnserved),
             ));
         };
-        for port in [0, 22, PORT - 1, PORT + 1, 0x5000, u16::MAX] {
+        for port in [1, 22, PORT - 1, PORT + 1, 0x5000, u16::MAX] {
             for protocol in [TCP, UDP] {
                 let vip = family.vip(PASSES, port);
                 add(

@@ -60,11 +60,16 @@ fn random_flows_go_to_the_owner_of_their_slot() -> Result<()> {
             let vip = family.vip(1, PORT);
             let mut slots = BTreeSet::new();
             for n in 0..FLOWS_OF_EACH {
+                // Global unicast: others are not served from everywhere.
                 let ip = match family {
-                    Family::V4 => IpAddr::from(random.random::<[u8; 4]>()),
-                    Family::V6 => IpAddr::from(random.random::<[u8; 16]>()),
+                    Family::V4 => {
+                        IpAddr::from(random.random_range(128u32 << 24..224 << 24).to_be_bytes())
+                    }
+                    Family::V6 => {
+                        IpAddr::from((random.random::<u128>() >> 3 | 1 << 125).to_be_bytes())
+                    }
                 };
-                let client = SocketAddr::new(ip, random.random());
+                let client = SocketAddr::new(ip, random.random_range(1..=u16::MAX));
                 let slot = slot_of(client, vip, protocol);
                 slots.insert(slot);
                 let packet = match (protocol, n % 2) {
