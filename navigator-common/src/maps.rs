@@ -41,6 +41,8 @@ pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 8);
 pub const BACKEND_COUNTERS: MapSpec = spec("BACKEND_COUNTERS", 1, 16);
 /// Packets by reason and event: per-CPU array of `u64`, see [`crate::reason`].
 pub const REASON_COUNTERS: MapSpec = spec("REASON_COUNTERS", 2, 8);
+/// Token buckets of the program's own answers: per-CPU array of `u64`, see [`crate::limit`].
+pub const LIMITS: MapSpec = spec("LIMITS", 1, 8);
 /// What a new daemon must know of the old one: array of words, mapped; see [`meta`].
 pub const META: MapSpec = spec("META", 1, 8);
 
@@ -56,6 +58,7 @@ pub const ALL: &[MapSpec] = &[
     EGRESS_DEVS,
     BACKEND_COUNTERS,
     REASON_COUNTERS,
+    LIMITS,
     META,
 ];
 

@@ -51,7 +51,8 @@ reasons! {
     PassTruncated = "pass_truncated", Pass;
     /// The destination address is no VIP address.
     PassNotVip = "pass_not_vip", Pass;
-    /// ICMP or ICMPv6 to a VIP address; the host answers if it holds the address.
+    /// ICMP or ICMPv6 to a VIP address, but neither an echo request nor an error about a flow of
+    /// a VIP; the host answers if it holds the address.
     PassIcmp = "pass_icmp", Pass;
     /// No VIP serves this port or protocol of a VIP address, and the address's policy is to pass.
     PassUnserved = "pass_unserved", Pass;
@@ -71,6 +72,12 @@ reasons! {
     /// For a VIP, from the MAC address of this interface or of the very backend that it would
     /// go to: it was forwarded once and came back.
     DropLoop = "drop_loop", Drop;
+    /// An echo request to a VIP address was answered.
+    ReplyEcho = "reply_echo", Reply;
+    /// An echo request to a VIP address above the limit of 1,000 a second and CPU.
+    DropEchoLimit = "drop_echo_limit", Drop;
+    /// An ICMP error to a VIP address that quotes too little of a packet to tell its flow.
+    DropIcmpQuote = "drop_icmp_quote", Drop;
     /// The VIP has no backend for this flow.
     DropNoBackend = "drop_no_backend", Drop;
     /// The backend's next hop has no known MAC address.

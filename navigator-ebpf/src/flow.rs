@@ -31,7 +31,9 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
     if let Some((entry, word)) = known
         && let Some(chosen) = remembered(word, opens)
     {
-        refresh(entry, word, opens, now);
+        if flow.kind != Kind::Quoted {
+            refresh(entry, word, opens, now);
+        }
         count::event(Event::FlowHit);
         return Ok(chosen);
     }
@@ -41,6 +43,9 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
     } else {
         owner_of_older(slot)?
     };
+    if flow.kind == Kind::Quoted {
+        return Ok(target);
+    }
     let new = FlowWord::new(target.id, false, now);
     let outcome = match known {
         Some((entry, old)) => replace(entry, old, new),

@@ -16,6 +16,8 @@ mod count;
 mod flow;
 mod forward;
 mod globals;
+mod icmp;
+mod limit;
 mod maps;
 mod packet;
 mod parse;
@@ -29,6 +31,7 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::info;
 use navigator_common::reason::{Reason, Verdict};
 use packet::Frame;
+use parse::NoFlow;
 
 #[xdp(frags)]
 fn navigator(ctx: XdpContext) -> u32 {
@@ -53,8 +56,11 @@ fn balance(ctx: &XdpContext) -> Result<u32, Reason> {
     let frame = Frame::new(ctx);
     let destination = parse::destination(&frame)?;
     let address = vip::find_address(destination.address).ok_or(Reason::PassNotVip)?;
-    let flow =
-        parse::flow(&frame, &destination).map_err(|problem| vip::unserved(problem, address))?;
+    let flow = match parse::flow(&frame, &destination) {
+        Ok(flow) => flow,
+        Err(NoFlow::Icmp(message)) => icmp::flow(ctx, destination.family, message)?,
+        Err(problem) => return Err(vip::unserved(problem, address)),
+    };
     let vip = vip::find(address, &flow)?;
     let chosen = select::backend(&flow, vip)?;
     refuse::loops(&frame, &chosen)?;

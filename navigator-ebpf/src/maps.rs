@@ -9,6 +9,7 @@ use aya_ebpf::{
 use navigator_common::{
     backend::Backend,
     flow::FlowSet,
+    limit::BUCKETS,
     maps::{ADDR_BUCKETS, EGRESS_ENTRIES, META_WORDS, PORT_ENTRIES, VIP_ENTRIES, default_entries},
     reason::{COUNTERS, Traffic},
     vip::{AddrBucket, Vip},
@@ -40,6 +41,8 @@ pub(crate) static BACKEND_COUNTERS: PerCpuArray<Traffic> =
     PerCpuArray::with_max_entries(default_entries::BACKENDS, 0);
 #[map]
 pub(crate) static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+#[map]
+pub(crate) static LIMITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(BUCKETS, 0);
 /// Not read here: it carries what a new daemon must know of the old one.
 #[map]
 static META: Array<u64> = Array::with_max_entries(META_WORDS, MAPPED);

@@ -59,6 +59,13 @@ impl<'a> Frame<'a> {
         self.ctx.data_end() - self.ctx.data()
     }
 
+    /// Whether the frame has at least `length` bytes.
+    #[inline(always)]
+    pub(crate) fn holds(&self, length: usize) -> bool {
+        // Only a multi-buffer frame is longer than its linear part: the helper is called for nothing else.
+        length <= self.linear_length() || length <= self.length()
+    }
+
     /// Moves the start of the frame `bytes` forward into the headroom; every
     /// earlier view is void, which the consumed frame stands for.
     #[inline(always)]

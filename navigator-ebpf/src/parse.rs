@@ -3,6 +3,7 @@
 
 use crate::{
     globals,
+    icmp::Message,
     packet::{Frame, View},
     refuse,
 };
@@ -10,13 +11,13 @@ use navigator_common::{addr::Addr, hash, mac, reason::Reason};
 use network_types::{eth::EtherType, ip::IpProto};
 
 pub(crate) const ETH_LEN: usize = 14;
-const IPV4_LEN: usize = 20;
-const IPV6_LEN: usize = 40;
+pub(crate) const IPV4_LEN: usize = 20;
+pub(crate) const IPV6_LEN: usize = 40;
 const TCP_LEN: usize = 20;
 const UDP_LEN: usize = 8;
 
 pub(crate) const TCP: u8 = IpProto::Tcp as u8;
-const UDP: u8 = IpProto::Udp as u8;
+pub(crate) const UDP: u8 = IpProto::Udp as u8;
 const ICMP: u8 = IpProto::Icmp as u8;
 const ICMPV6: u8 = IpProto::Ipv6Icmp as u8;
 const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
@@ -61,6 +62,8 @@ pub(crate) enum Kind {
     Opens,
     /// Any other TCP segment, or a UDP datagram, which may be the first of its flow or not.
     Segment,
+    /// An ICMP error about it. That is no sign of life: nobody can tell who sent it.
+    Quoted,
 }
 
 impl Flow {
@@ -75,6 +78,8 @@ impl Flow {
 pub(crate) enum NoFlow {
     /// Neither TCP, UDP nor ICMP.
     OtherProtocol,
+    /// ICMP of the address's family.
+    Icmp(Message),
     /// It leaves under this reason, whatever the address's policy.
     Reason(Reason),
 }
@@ -158,7 +163,7 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
         return Err(NoFlow::Reason(Reason::DropFragment));
     }
     let length = usize::from(u16::from_be(length));
-    let (ports, kind) = transport(frame, protocol, header, length)?;
+    let (ports, kind) = transport(frame, ICMP, protocol, header, length)?;
     Ok(Flow {
         family: Family::V4,
         protocol,
@@ -197,7 +202,7 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
     refuse::ipv6(source, destination.address, (next_and_life >> 8) as u8)
         .map_err(NoFlow::Reason)?;
     let length = IPV6_LEN + usize::from(u16::from_be(length));
-    let (ports, kind) = transport(frame, protocol, IPV6_LEN, length)?;
+    let (ports, kind) = transport(frame, ICMPV6, protocol, IPV6_LEN, length)?;
     Ok(Flow {
         family: Family::V6,
         protocol,
@@ -216,9 +221,11 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
 
 /// What the TCP or UDP header tells that stands behind an IP header of `header` bytes, in an IP
 /// packet of `length` bytes: the ports as the packet holds them, and what it is to its flow.
+/// `icmp` is the protocol number of the family's ICMP.
 #[inline(always)]
 fn transport(
     frame: &Frame<'_>,
+    icmp: u8,
     protocol: u8,
     header: usize,
     length: usize,
@@ -226,7 +233,10 @@ fn transport(
     let (ports, kind) = match protocol {
         TCP => tcp(part(frame, header, TCP_LEN, length)?, length - header)?,
         UDP => udp(part(frame, header, UDP_LEN, length)?, length - header)?,
-        ICMP | ICMPV6 => return Err(NoFlow::Reason(Reason::PassIcmp)),
+        _ if protocol == icmp => {
+            let offset = ETH_LEN + header;
+            return Err(NoFlow::Icmp(Message { offset, length }));
+        }
         FRAGMENT => return Err(NoFlow::Reason(Reason::DropFragment)),
         _ => return Err(NoFlow::OtherProtocol),
     };
@@ -238,7 +248,7 @@ fn transport(
 /// them and is whole.
 #[inline(always)]
 fn part(frame: &Frame<'_>, header: usize, needed: usize, length: usize) -> Result<View, NoFlow> {
-    if length < header + needed || !holds(frame, ETH_LEN + length) {
+    if length < header + needed || !frame.holds(ETH_LEN + length) {
         return Err(MALFORMED);
     }
     frame.view(ETH_LEN + header, needed).ok_or(MALFORMED)
@@ -281,11 +291,4 @@ fn udp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
         return Err(MALFORMED);
     }
     Ok((ports, Kind::Segment))
-}
-
-/// Whether the frame has at least `length` bytes.
-#[inline(always)]
-fn holds(frame: &Frame<'_>, length: usize) -> bool {
-    // Only a multi-buffer frame is longer than its linear part: the helper is called for nothing else.
-    length <= frame.linear_length() || length <= frame.length()
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     maps::{PORTS, VIP_ADDRS, VIPS, load},
-    parse::{Flow, NoFlow},
+    parse::{Flow, Kind, NoFlow},
 };
 use navigator_common::{
     addr::Addr,
@@ -42,7 +42,11 @@ pub(crate) fn find(address: AddrWord, flow: &Flow) -> Result<&'static Vip, Reaso
     let index = address.port_index(flow.port(), flow.protocol);
     let port = PortWord(load(PORTS.get(index).ok_or(Reason::DropCorrupt)?));
     if !port.is_for(flow.port(), flow.protocol) {
-        return Err(unserved(NoFlow::OtherProtocol, address));
+        return Err(match flow.kind {
+            // The host may have sent from the VIP's address as well.
+            Kind::Quoted => Reason::PassIcmp,
+            _ => unserved(NoFlow::OtherProtocol, address),
+        });
     }
     VIPS.get(port.vip()).ok_or(Reason::DropCorrupt)
 }
@@ -52,6 +56,7 @@ pub(crate) fn find(address: AddrWord, flow: &Flow) -> Result<&'static Vip, Reaso
 pub(crate) fn unserved(problem: NoFlow, address: AddrWord) -> Reason {
     match problem {
         NoFlow::Reason(reason) => reason,
+        NoFlow::Icmp(_) => Reason::PassIcmp,
         NoFlow::OtherProtocol if address.passes_unserved() => Reason::PassUnserved,
         NoFlow::OtherProtocol => Reason::DropUnserved,
     }

@@ -15,6 +15,8 @@ mod errors;
 mod etcd;
 #[path = "e2e/failures.rs"]
 mod failures;
+#[path = "e2e/icmp.rs"]
+mod icmp;
 #[path = "e2e/lab.rs"]
 mod lab;
 #[path = "e2e/modes.rs"]

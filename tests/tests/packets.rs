@@ -13,10 +13,16 @@ mod at_risk;
 mod at_risk_crowd;
 #[path = "packets/at_risk_end.rs"]
 mod at_risk_end;
+#[path = "packets/at_risk_icmp.rs"]
+mod at_risk_icmp;
 #[path = "packets/corrupt.rs"]
 mod corrupt;
 #[path = "packets/drop.rs"]
 mod drop;
+#[path = "packets/icmp_echo.rs"]
+mod icmp_echo;
+#[path = "packets/icmp_errors.rs"]
+mod icmp_errors;
 #[path = "packets/ipip.rs"]
 mod ipip;
 #[path = "packets/jumbo.rs"]

@@ -65,8 +65,9 @@ pub struct Lab {
     pub backends: Vec<Host>,
     /// Backends behind the router.
     pub far: Vec<Host>,
+    /// Between the two LANs; `eth1` leads to the far one.
+    pub router: Host,
     _switch_accepts_xdp: aya::Ebpf,
-    _router: Host,
     _switch: Host,
     scratch: Scratch,
 }
@@ -180,7 +181,7 @@ impl Lab {
             backends,
             far,
             _switch_accepts_xdp: switch_accepts_xdp,
-            _router: router,
+            router,
             _switch: switch,
             scratch,
         })

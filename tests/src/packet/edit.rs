@@ -1,6 +1,6 @@
 //! Changes to a frame, most of them for the worse.
 
-use super::frame::ETH;
+use super::{checksum, frame::ETH};
 
 /// Offset of an IPv4 header's version and length.
 pub const V4_VERSION: usize = ETH;
@@ -53,12 +53,8 @@ pub fn with_checksum(frame: &[u8]) -> Vec<u8> {
     }
     let header = ETH..ETH + usize::from(frame[ETH] & 0xf) * 4;
     let mut frame = patched(frame, ETH + 10, &[0, 0]);
-    let words = frame[header].chunks(2);
-    let sum: u32 = words
-        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
-        .sum();
-    let folded = !((sum % 0xffff) as u16);
-    frame[ETH + 10..ETH + 12].copy_from_slice(&folded.to_be_bytes());
+    let right = checksum::of(&frame[header]).to_be_bytes();
+    frame[ETH + 10..ETH + 12].copy_from_slice(&right);
     frame
 }
 

@@ -99,7 +99,32 @@ pub fn l2(vip: VipKey, backend: SocketAddr) -> impl Fn(&[u8]) -> Outcome {
 
 /// Sent to `backend` of `vip` in an IP header of the backend's family, which starts at `source`.
 pub fn ipip(vip: VipKey, backend: SocketAddr, source: IpAddr) -> impl Fn(&[u8]) -> Outcome {
-    move |frame| forwarded(vip, backend, frame, wrapped(frame, source, backend.ip()))
+    move |frame| {
+        let hash = flow::hash_of(frame);
+        forwarded(
+            vip,
+            backend,
+            frame,
+            wrapped(frame, source, backend.ip(), hash),
+        )
+    }
+}
+
+/// As [`ipip`], for a packet that cannot tell its flow's hash by itself.
+pub fn ipip_of_hash(
+    vip: VipKey,
+    backend: SocketAddr,
+    source: IpAddr,
+    hash: u64,
+) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| {
+        forwarded(
+            vip,
+            backend,
+            frame,
+            wrapped(frame, source, backend.ip(), hash),
+        )
+    }
 }
 
 fn untouched(action: Action, frame: &[u8], reason: Reason) -> Outcome {
@@ -124,11 +149,11 @@ fn forwarded(vip: VipKey, backend: SocketAddr, came: &[u8], sent: Vec<u8>) -> Ou
     }
 }
 
-fn wrapped(frame: &[u8], source: IpAddr, backend: IpAddr) -> Vec<u8> {
+fn wrapped(frame: &[u8], source: IpAddr, backend: IpAddr, hash: u64) -> Vec<u8> {
     const TTL: u8 = 64;
     let inner = ip_packet(frame);
     let protocol = if inner[0] >> 4 == 4 { 4 } else { 41 };
-    let label = (flow::hash_of(frame) & 0xf_ffff) as u32;
+    let label = (hash & 0xf_ffff) as u32;
     let (ether_type, outer) = ip_header(source, backend, protocol, inner.len(), TTL, label);
     // Whatever stood behind the packet in the frame (Ethernet padding) stays there.
     [

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `addresses` | who is who in the tables |
 //! | `frame`, `edit` | packets, whole and spoilt |
+//! | `icmp`, `checksum` | ICMP messages; checksums, computed anew |
 //! | `expect` | what a packet leaves as |
 //! | `flow` | the hash of a packet's flow, by the contract's own function |
 //! | `bed`, `counters` | the program over tables that the real writer filled |
@@ -16,12 +17,14 @@
 
 pub mod addresses;
 pub mod bed;
+pub mod checksum;
 mod counters;
 mod diff;
 pub mod edit;
 pub mod expect;
 pub mod flow;
 pub mod frame;
+pub mod icmp;
 pub mod row;
 pub mod script;
 

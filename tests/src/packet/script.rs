@@ -8,6 +8,7 @@ use super::{
     bed::{self, Bed, Role, SIZES, SLOTS},
     diff, expect, flow,
     frame::{self, Tcp},
+    icmp,
 };
 use anyhow::{Context, Result, ensure};
 use navigator_common::{
@@ -66,6 +67,15 @@ pub enum Step {
         /// What is counted beside.
         events: Vec<Event>,
     },
+    /// An ICMP error about the flow with this number, and where it goes.
+    Quoted {
+        /// The flow that it quotes a packet of.
+        flow: u16,
+        /// The backend that it goes to.
+        to: Backend,
+        /// What is counted beside.
+        events: Vec<Event>,
+    },
     /// As many flows are in the cache.
     Remembered(u64),
     /// All remembered flows are silent for these coarse time units (about a second each).
@@ -95,6 +105,15 @@ pub fn udp(flow: u16, to: Backend, events: &[Event]) -> Step {
         flow,
         flags: None,
         to: Ok(to),
+        events: events.to_vec(),
+    }
+}
+
+/// An ICMP error that goes to the backend of the flow that it quotes.
+pub fn quoted(flow: u16, to: Backend, events: &[Event]) -> Step {
+    Step::Quoted {
+        flow,
+        to,
         events: events.to_vec(),
     }
 }
@@ -170,6 +189,7 @@ impl Scene<'_> {
                 to,
                 events,
             } => self.send(*flow, *flags, *to, events),
+            Step::Quoted { flow, to, events } => self.send_error(*flow, *to, events),
             Step::Remembered(want) => {
                 let got = self.bed.remembered();
                 ensure!(got == *want, "{got} flows are remembered, not {want}");
@@ -215,6 +235,25 @@ impl Scene<'_> {
             Ok(backend) => expect::l2(self.vip.key, self.backend(backend))(&packet),
             Err(reason) => expect::dropped(reason)(&packet),
         };
+        let difference = diff::outcomes(&want.with(events), &self.bed.run(&packet)?);
+        ensure!(difference.is_empty(), "\n{difference}");
+        Ok(())
+    }
+
+    fn send_error(&mut self, flow: u16, to: Backend, events: &[Event]) -> Result<()> {
+        let (client, vip) = (self.client(flow), self.vip());
+        let quoted = match self.vip.key.protocol {
+            Protocol::Tcp => frame::tcp(vip, client, Tcp::Ack, b"segment"),
+            Protocol::Udp => frame::udp(vip, client, b"datagram"),
+        };
+        let (kind, code) = match self.family {
+            Family::V4 => (3, 4),
+            Family::V6 => (2, 0),
+        };
+        let router = self.family.client(250, 0).ip();
+        let quoted = frame::ip_packet(&quoted);
+        let packet = icmp::message(router, vip.ip(), kind, code, [0, 0, 5, 20], quoted);
+        let want = expect::l2(self.vip.key, self.backend(to))(&packet);
         let difference = diff::outcomes(&want.with(events), &self.bed.run(&packet)?);
         ensure!(difference.is_empty(), "\n{difference}");
         Ok(())

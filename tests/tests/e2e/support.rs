@@ -7,6 +7,7 @@ use navigator_tests::lab::{
     client::Sample,
     config::{Config, Mode, RegistryKind},
     etcd::Etcd,
+    host::Host,
     navigator::{self, Navigator},
     nginx::Nginx,
     store::{self, Store},
@@ -170,13 +171,18 @@ impl<'lab> Web<'lab> {
 
 /// Starts nginx on every backend of the lab and makes each a backend for the VIPs.
 pub(crate) fn serve(lab: &Lab, vips: &[IpAddr]) -> Result<Vec<Nginx>> {
-    let hosts = lab.backends.iter().chain(&lab.far);
-    hosts
-        .map(|host| {
-            navigator::backend_up(host, vips)?;
-            Nginx::start(lab, host)
-        })
-        .collect()
+    let near = serve_on(lab, &lab.backends, vips)?;
+    let far = serve_on(lab, &lab.far, vips)?;
+    Ok(near.into_iter().chain(far).collect())
+}
+
+/// The same on these hosts only.
+pub(crate) fn serve_on(lab: &Lab, hosts: &[Host], vips: &[IpAddr]) -> Result<Vec<Nginx>> {
+    let serve = |host| {
+        navigator::backend_up(host, vips)?;
+        Nginx::start(lab, host)
+    };
+    hosts.iter().map(serve).collect()
 }
 
 /// How many backends of a VIP take new flows and have slots.

@@ -163,28 +163,6 @@ fn ipv6_packets_for_mapped_ipv4_addresses() -> Result<()> {
 }
 
 #[test]
-fn icmp_to_a_vip() -> Result<()> {
-    let mut rows = Vec::new();
-    for family in Family::BOTH {
-        for (number, policy) in [(DROPS, "drop"), (PASSES, "pass")] {
-            let vip = family.vip(number, PORT).ip();
-            let whole = echo(client(family).ip(), vip);
-            rows.push(row(
-                format!("{family:?}, policy {policy}: an echo request"),
-                whole.clone(),
-                passed(Reason::PassIcmp),
-            ));
-            rows.push(row(
-                format!("{family:?}, policy {policy}: its header cut short"),
-                cut(&whole, ETH + family.header()),
-                passed(Reason::PassIcmp),
-            ));
-        }
-    }
-    l2_world()?.check(&rows)
-}
-
-#[test]
 fn what_no_vip_serves_under_policy_pass() -> Result<()> {
     let mut rows: Vec<Row> = Vec::new();
     for family in Family::BOTH {
