@@ -22,6 +22,7 @@ pub mod backend;
 pub mod checksum;
 pub mod egress;
 pub mod flow;
+pub mod fragment;
 pub mod hash;
 pub mod limit;
 pub mod mac;

@@ -32,6 +32,8 @@ pub const SLOTS: MapSpec = spec("SLOTS", 1, 8);
 pub const BACKENDS: MapSpec = spec("BACKENDS", 2, size_of::<crate::backend::Backend>());
 /// Remembered flows: array of [`crate::flow::FlowSet`], mapped.
 pub const FLOWS: MapSpec = spec("FLOWS", 1, size_of::<crate::flow::FlowSet>());
+/// Packets whose fragments are under way: array of [`crate::fragment::FragmentSet`], mapped.
+pub const FRAGMENTS: MapSpec = spec("FRAGMENTS", 1, size_of::<crate::fragment::FragmentSet>());
 /// The interfaces that packets leave by, by egress index: array of
 /// [`crate::egress::EgressWord`], mapped.
 pub const EGRESS: MapSpec = spec("EGRESS", 2, 8);
@@ -54,6 +56,7 @@ pub const ALL: &[MapSpec] = &[
     SLOTS,
     BACKENDS,
     FLOWS,
+    FRAGMENTS,
     EGRESS,
     EGRESS_DEVS,
     BACKEND_COUNTERS,
@@ -68,6 +71,8 @@ pub const ADDR_BUCKETS: u32 = 1024;
 pub const PORT_ENTRIES: u32 = 1 << 16;
 /// Entries of the VIPs array; an id is below this.
 pub const VIP_ENTRIES: u32 = 4096;
+/// Sets of the fragments array, a power of two: 32,768 packets, 256 KiB.
+pub const FRAGMENT_SETS: u32 = 1 << 12;
 /// Entries of the egress arrays; an egress index is below this.
 pub const EGRESS_ENTRIES: u32 = 64;
 /// Words of the meta array.

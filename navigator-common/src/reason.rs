@@ -60,8 +60,15 @@ reasons! {
     DropUnserved = "drop_unserved", Drop;
     /// For a VIP address, with lengths that contradict each other or cut a header short.
     DropMalformed = "drop_malformed", Drop;
-    /// A fragment for a VIP address.
+    /// A later fragment for a VIP address whose first one did not come, or more than half a minute ago.
     DropFragment = "drop_fragment", Drop;
+    /// A fragment for a VIP address that cannot be a part of an honest packet: a first one that
+    /// does not hold the headers, one that overlaps them, has an odd length, or ends beyond the
+    /// longest packet.
+    DropBadFragment = "drop_bad_fragment", Drop;
+    /// For a VIP address, with IPv6 extension headers that are too many, too long or misplaced,
+    /// or a routing header that has not been followed to its end.
+    DropExtension = "drop_extension", Drop;
     /// From an address that nobody can have who sends to a VIP: multicast, broadcast, loopback,
     /// unspecified, or the VIP itself.
     DropSource = "drop_source", Drop;

@@ -19,6 +19,7 @@ mod globals;
 mod icmp;
 mod limit;
 mod maps;
+mod odd;
 mod packet;
 mod parse;
 mod refuse;

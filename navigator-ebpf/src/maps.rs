@@ -9,8 +9,12 @@ use aya_ebpf::{
 use navigator_common::{
     backend::Backend,
     flow::FlowSet,
+    fragment::FragmentSet,
     limit::BUCKETS,
-    maps::{ADDR_BUCKETS, EGRESS_ENTRIES, META_WORDS, PORT_ENTRIES, VIP_ENTRIES, default_entries},
+    maps::{
+        ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS, META_WORDS, PORT_ENTRIES, VIP_ENTRIES,
+        default_entries,
+    },
     reason::{COUNTERS, Traffic},
     vip::{AddrBucket, Vip},
 };
@@ -32,6 +36,8 @@ pub(crate) static BACKENDS: Array<Backend> =
 #[map]
 pub(crate) static FLOWS: Array<FlowSet> =
     Array::with_max_entries(default_entries::FLOW_SETS, MAPPED);
+#[map]
+pub(crate) static FRAGMENTS: Array<FragmentSet> = Array::with_max_entries(FRAGMENT_SETS, MAPPED);
 #[map]
 pub(crate) static EGRESS: Array<u64> = Array::with_max_entries(EGRESS_ENTRIES, MAPPED);
 #[map]

@@ -8,6 +8,7 @@
 //! one on the machines that could not carry it out.
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
@@ -64,6 +65,12 @@ impl<'a> Frame<'a> {
     pub(crate) fn holds(&self, length: usize) -> bool {
         // Only a multi-buffer frame is longer than its linear part: the helper is called for nothing else.
         length <= self.linear_length() || length <= self.length()
+    }
+
+    /// What the kernel passed in, for a subprogram, which must not keep views of its own.
+    #[inline(always)]
+    pub(crate) fn context(&self) -> *mut xdp_md {
+        self.ctx.ctx
     }
 
     /// Moves the start of the frame `bytes` forward into the headroom; every

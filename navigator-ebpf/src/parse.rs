@@ -4,6 +4,7 @@
 use crate::{
     globals,
     icmp::Message,
+    odd,
     packet::{Frame, View},
     refuse,
 };
@@ -13,14 +14,14 @@ use network_types::{eth::EtherType, ip::IpProto};
 pub(crate) const ETH_LEN: usize = 14;
 pub(crate) const IPV4_LEN: usize = 20;
 pub(crate) const IPV6_LEN: usize = 40;
-const TCP_LEN: usize = 20;
-const UDP_LEN: usize = 8;
+pub(crate) const TCP_LEN: usize = 20;
+pub(crate) const UDP_LEN: usize = 8;
 
 pub(crate) const TCP: u8 = IpProto::Tcp as u8;
 pub(crate) const UDP: u8 = IpProto::Udp as u8;
-const ICMP: u8 = IpProto::Icmp as u8;
-const ICMPV6: u8 = IpProto::Ipv6Icmp as u8;
-const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+pub(crate) const ICMP: u8 = IpProto::Icmp as u8;
+pub(crate) const ICMPV6: u8 = IpProto::Ipv6Icmp as u8;
+pub(crate) const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 
 pub(crate) const ETH_IPV4: u16 = EtherType::Ipv4 as u16;
 pub(crate) const ETH_IPV6: u16 = EtherType::Ipv6 as u16;
@@ -57,6 +58,7 @@ pub(crate) struct Flow {
 
 /// What a packet is to its flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// It opens a TCP connection: SYN without ACK.
     Opens,
@@ -64,6 +66,8 @@ pub(crate) enum Kind {
     Segment,
     /// An ICMP error about it. That is no sign of life: nobody can tell who sent it.
     Quoted,
+    /// A later fragment of a packet: it has no header, and its ports are the first one's.
+    Later,
 }
 
 impl Flow {
@@ -138,7 +142,7 @@ pub(crate) fn flow(frame: &Frame<'_>, destination: &Destination) -> Result<Flow,
     }
 }
 
-const MALFORMED: NoFlow = NoFlow::Reason(Reason::DropMalformed);
+pub(crate) const MALFORMED: NoFlow = NoFlow::Reason(Reason::DropMalformed);
 
 #[inline(always)]
 fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow> {
@@ -159,11 +163,13 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
         return Err(MALFORMED);
     }
     refuse::ipv4(source, destination.address.v4_raw(), life).map_err(NoFlow::Reason)?;
-    if fragment & FRAGMENT_BITS != 0 {
-        return Err(NoFlow::Reason(Reason::DropFragment));
-    }
     let length = usize::from(u16::from_be(length));
-    let (ports, kind) = transport(frame, ICMP, protocol, header, length)?;
+    let (ports, kind) = if fragment & FRAGMENT_BITS == 0 {
+        transport(frame, ICMP, protocol, header, length)?
+    } else {
+        let told = odd::look(frame, length)?;
+        (told.ports, told.kind)
+    };
     Ok(Flow {
         family: Family::V4,
         protocol,
@@ -202,7 +208,14 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
     refuse::ipv6(source, destination.address, (next_and_life >> 8) as u8)
         .map_err(NoFlow::Reason)?;
     let length = IPV6_LEN + usize::from(u16::from_be(length));
-    let (ports, kind) = transport(frame, ICMPV6, protocol, IPV6_LEN, length)?;
+    let is_plain = protocol == TCP || protocol == UDP || protocol == ICMPV6;
+    let (protocol, ports, kind) = if is_plain {
+        let (ports, kind) = transport(frame, ICMPV6, protocol, IPV6_LEN, length)?;
+        (protocol, ports, kind)
+    } else {
+        let told = odd::look(frame, length)?;
+        (told.protocol, told.ports, told.kind)
+    };
     Ok(Flow {
         family: Family::V6,
         protocol,
@@ -237,7 +250,6 @@ fn transport(
             let offset = ETH_LEN + header;
             return Err(NoFlow::Icmp(Message { offset, length }));
         }
-        FRAGMENT => return Err(NoFlow::Reason(Reason::DropFragment)),
         _ => return Err(NoFlow::OtherProtocol),
     };
     refuse::ports(ports).map_err(NoFlow::Reason)?;
@@ -257,7 +269,7 @@ fn part(frame: &Frame<'_>, header: usize, needed: usize, length: usize) -> Resul
 /// Ports and kind of the TCP segment that starts with `header`, of which the IP packet has `room`
 /// bytes, at least the 20 of the view.
 #[inline(always)]
-fn tcp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
+pub(crate) fn tcp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     // SAFETY: these bytes lie in the 20 of the view.
@@ -283,7 +295,7 @@ fn tcp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
 
 /// As [`tcp`], of a UDP datagram, whose header has 8 bytes.
 #[inline(always)]
-fn udp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
+pub(crate) fn udp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
     // SAFETY: these bytes lie in the 8 of the view.
     let (ports, length) = unsafe { (header.read::<u32, 0>(), header.read::<u16, 4>()) };
     let length = usize::from(u16::from_be(length));

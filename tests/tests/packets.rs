@@ -19,6 +19,10 @@ mod at_risk_icmp;
 mod corrupt;
 #[path = "packets/drop.rs"]
 mod drop;
+#[path = "packets/extensions.rs"]
+mod extensions;
+#[path = "packets/fragments.rs"]
+mod fragments;
 #[path = "packets/icmp_echo.rs"]
 mod icmp_echo;
 #[path = "packets/icmp_errors.rs"]

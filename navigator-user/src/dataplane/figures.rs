@@ -8,7 +8,8 @@ use super::{
 use navigator_common::{
     backend::BackendWord,
     flow::{BUSY, FlowWord, WAYS},
-    maps::{ADDR_BUCKETS, EGRESS_ENTRIES},
+    fragment::{self, FragmentWord},
+    maps::{ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS},
     reason::{Event, Reason},
     slot::NO_BACKEND,
     vip::BUCKET_WAYS,
@@ -16,6 +17,9 @@ use navigator_common::{
 
 /// Flow sets that are looked at to tell how full the cache is; more are estimated from these.
 const SAMPLE: u32 = 4096;
+
+/// Packets that the memory of fragments has room for.
+const FRAGMENTS: u32 = FRAGMENT_SETS * fragment::WAYS as u32;
 
 /// Seconds for which a silent flow is remembered: longer than TCP keep-alive.
 pub(super) const FLOW_LIFETIME_SECONDS: u64 = 2 * 3600 + 10 * 60;
@@ -74,7 +78,17 @@ impl<S: Store> Plane<S> {
             ("ports", ports, port_capacity),
             ("egress", self.egress.len() as u64, EGRESS_ENTRIES.into()),
             ("flows", self.remembered_flows(), flow_capacity),
+            ("fragments", self.remembered_fragments(), FRAGMENTS.into()),
         ]
+    }
+
+    /// Packets whose later fragments may still come.
+    fn remembered_fragments(&self) -> u64 {
+        let now = self.store.now();
+        let words = (0..FRAGMENTS as usize).map(|word| self.store.load(Table::Fragments, word));
+        words
+            .filter(|word| FragmentWord(*word).is_alive(now))
+            .count() as u64
     }
 
     /// Flows that the cache remembers: counted in a small one, estimated from

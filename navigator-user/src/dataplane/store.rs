@@ -27,6 +27,8 @@ pub enum Table {
     Backends,
     /// [`maps::FLOWS`]
     Flows,
+    /// [`maps::FRAGMENTS`]
+    Fragments,
     /// [`maps::EGRESS`]
     Egress,
     /// [`maps::META`]
@@ -35,13 +37,14 @@ pub enum Table {
 
 impl Table {
     /// Every table; a table's place in it is its discriminant.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::VipAddrs,
         Self::Ports,
         Self::Vips,
         Self::Slots,
         Self::Backends,
         Self::Flows,
+        Self::Fragments,
         Self::Egress,
         Self::Meta,
     ];
@@ -55,6 +58,7 @@ impl Table {
             Self::Slots => maps::SLOTS,
             Self::Backends => maps::BACKENDS,
             Self::Flows => maps::FLOWS,
+            Self::Fragments => maps::FRAGMENTS,
             Self::Egress => maps::EGRESS,
             Self::Meta => maps::META,
         }
@@ -74,6 +78,7 @@ impl Table {
             Self::Slots => sizes.slots,
             Self::Backends => sizes.backends,
             Self::Flows => sizes.flow_sets,
+            Self::Fragments => maps::FRAGMENT_SETS,
             Self::Egress => maps::EGRESS_ENTRIES,
             Self::Meta => maps::META_WORDS,
         }

@@ -7,7 +7,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `addresses` | who is who in the tables |
-//! | `frame`, `edit` | packets, whole and spoilt |
+//! | `frame`, `edit`, `fragment` | packets: whole, spoilt, in parts or with IPv6 extension headers |
 //! | `icmp`, `checksum` | ICMP messages; checksums, computed anew |
 //! | `expect` | what a packet leaves as |
 //! | `flow` | the hash of a packet's flow, by the contract's own function |
@@ -23,6 +23,7 @@ mod diff;
 pub mod edit;
 pub mod expect;
 pub mod flow;
+pub mod fragment;
 pub mod frame;
 pub mod icmp;
 pub mod row;

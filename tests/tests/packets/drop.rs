@@ -1,15 +1,14 @@
 //! What is for a VIP's address and cannot be served is dropped under its own reason.
 
-use crate::world::{DROPS, PASSES, PORT, TCP, UDP, client, key, l2_world, packet};
+use crate::world::{DROPS, PORT, TCP, UDP, client, key, l2_world, packet};
 use anyhow::Result;
 use navigator_common::reason::Reason;
 use navigator_core::model::ForwardMode;
 use navigator_tests::packet::{
     Family,
     bed::{self, Bed, Role},
-    edit::{V4_FRAGMENT, patched},
     expect::{dropped, ipip, l2},
-    frame::{ip_packet, other, udp},
+    frame::{other, udp},
     row::row,
 };
 
@@ -35,12 +34,9 @@ fn what_no_vip_serves_under_policy_drop() -> Result<()> {
             }
         }
         for (protocol, name) in [
-            (0, "hop-by-hop options"),
             (4, "IPv4 in IP"),
             (41, "IPv6 in IP"),
-            (43, "a routing header"),
             (47, "GRE"),
-            (60, "destination options"),
             (132, "SCTP"),
             (255, "protocol 255"),
         ] {
@@ -73,49 +69,6 @@ fn one_protocol_of_a_port_is_not_the_other() -> Result<()> {
         }
     }
     bed.check(&rows)
-}
-
-/// Whatever the address's policy: the host could not put together what we forward the rest of.
-#[test]
-fn fragments() -> Result<()> {
-    const MORE: u16 = 0x2000;
-    let mut rows = Vec::new();
-    for number in [DROPS, PASSES] {
-        for protocol in [TCP, UDP] {
-            let whole = packet(protocol, Family::V4.vip(number, PORT), &[0; 64]);
-            for (name, bits) in [
-                ("the first", MORE),
-                ("one in the middle", MORE | 185),
-                ("the last", 185),
-                ("one at the smallest offset", 1),
-                ("one at the largest offset", 0x1fff),
-            ] {
-                rows.push(row(
-                    format!("V4 address {number}, {protocol}: {name}"),
-                    patched(&whole, V4_FRAGMENT, &bits.to_be_bytes()),
-                    dropped(Reason::DropFragment),
-                ));
-            }
-            let vip = Family::V6.vip(number, PORT).ip();
-            let whole = packet(protocol, Family::V6.vip(number, PORT), &[0; 64]);
-            for (name, bits) in [
-                ("the first", 1u16),
-                ("one in the middle", 1 << 3 | 1),
-                ("the last", 8 << 3),
-                ("an atomic one", 0),
-            ] {
-                let [a, b] = bits.to_be_bytes();
-                let header = [protocol.number(), 0, a, b, 0, 0, 0, 9];
-                let content = [&header, &ip_packet(&whole)[40..]].concat();
-                rows.push(row(
-                    format!("V6 address {number}, {protocol}: {name}"),
-                    other(client(Family::V6).ip(), vip, 44, &content),
-                    dropped(Reason::DropFragment),
-                ));
-            }
-        }
-    }
-    l2_world()?.check(&rows)
 }
 
 #[test]

@@ -184,12 +184,10 @@ fn what_no_vip_serves_under_policy_pass() -> Result<()> {
             }
         }
         for (protocol, name) in [
-            (0, "hop-by-hop options"),
             (4, "IPv4 in IP"),
             (41, "IPv6 in IP"),
             (47, "GRE"),
             (50, "ESP"),
-            (60, "destination options"),
             (132, "SCTP"),
             (255, "protocol 255"),
         ] {
