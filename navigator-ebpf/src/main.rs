@@ -25,6 +25,7 @@ mod parse;
 mod refuse;
 mod select;
 mod vip;
+mod vlan;
 
 mod decap;
 
@@ -33,14 +34,19 @@ use aya_log_ebpf::info;
 use navigator_common::reason::{Reason, Verdict};
 use packet::Frame;
 use parse::NoFlow;
+use vlan::Taken;
 
 #[xdp(frags)]
 fn navigator(ctx: XdpContext) -> u32 {
-    match balance(&ctx) {
+    let mut taken = Taken::NONE;
+    match balance(&ctx, &mut taken) {
         Ok(action) => action,
         Err(reason) => {
             count::reason(reason);
             match reason.verdict() {
+                Verdict::Pass | Verdict::Reply if !taken.put_back(ctx.ctx) => {
+                    xdp_action::XDP_ABORTED
+                }
                 Verdict::Pass => xdp_action::XDP_PASS,
                 Verdict::Reply => xdp_action::XDP_TX,
                 Verdict::Drop => {
@@ -53,9 +59,9 @@ fn navigator(ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn balance(ctx: &XdpContext) -> Result<u32, Reason> {
+fn balance(ctx: &XdpContext, taken: &mut Taken) -> Result<u32, Reason> {
     let frame = Frame::new(ctx);
-    let destination = parse::destination(&frame)?;
+    let destination = parse::destination(&frame, taken)?;
     let address = vip::find_address(destination.address).ok_or(Reason::PassNotVip)?;
     let flow = match parse::flow(&frame, &destination) {
         Ok(flow) => flow,

@@ -38,6 +38,9 @@ pub(crate) static FLOWS: Array<FlowSet> =
     Array::with_max_entries(default_entries::FLOW_SETS, MAPPED);
 #[map]
 pub(crate) static FRAGMENTS: Array<FragmentSet> = Array::with_max_entries(FRAGMENT_SETS, MAPPED);
+/// Tags of the frame that the CPU is at; see [`crate::vlan`].
+#[map]
+pub(crate) static TAGS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static EGRESS: Array<u64> = Array::with_max_entries(EGRESS_ENTRIES, MAPPED);
 #[map]

@@ -73,8 +73,8 @@ impl<'a> Frame<'a> {
         self.ctx.ctx
     }
 
-    /// Moves the start of the frame `bytes` forward into the headroom; every
-    /// earlier view is void, which the consumed frame stands for.
+    /// Moves the start of the frame `bytes` forward into the headroom (or back out of it, if that
+    /// is negative); every earlier view is void, which the consumed frame stands for.
     #[inline(always)]
     pub(crate) fn grow(self, bytes: i32) -> Option<Self> {
         // SAFETY: the context is the one that the kernel passed in.

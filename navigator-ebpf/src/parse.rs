@@ -7,6 +7,7 @@ use crate::{
     odd,
     packet::{Frame, View},
     refuse,
+    vlan::Taken,
 };
 use navigator_common::{addr::Addr, hash, mac, reason::Reason};
 use network_types::{eth::EtherType, ip::IpProto};
@@ -88,15 +89,30 @@ pub(crate) enum NoFlow {
     Reason(Reason),
 }
 
-/// Where the frame goes, if its Ethernet header is for us and an IP header follows.
+/// Where the frame goes, if its Ethernet header is for us and an IP header follows. Tags between
+/// the two are taken off, if it is for a VIP; `taken` tells.
 #[inline(always)]
-pub(crate) fn destination(frame: &Frame<'_>) -> Result<Destination, Reason> {
+pub(crate) fn destination(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destination, Reason> {
+    match untagged(frame, taken) {
+        Err(Reason::PassNotIp) => {
+            let off = Taken::off(frame)?;
+            let destination = untagged(frame, taken);
+            *taken = off;
+            destination
+        }
+        other => other,
+    }
+}
+
+#[inline(always)]
+fn untagged(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destination, Reason> {
     let headers = frame.view(0, ETH_LEN).ok_or(Reason::PassTruncated)?;
     // SAFETY: 14 bytes are there; the 8 read first and the 2 read last lie within.
     let (first, ether_type) = unsafe { (headers.read::<u64, 0>(), headers.read::<u16, 12>()) };
     if first & mac::MASK != globals::local_mac() {
         return Err(Reason::PassOtherMac);
     }
+    *taken = Taken::nothing(first);
     if ether_type == ETH_IPV4 {
         let headers = frame
             .view(0, ETH_LEN + IPV4_LEN)

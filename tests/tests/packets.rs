@@ -47,3 +47,5 @@ mod select;
 mod udp;
 #[path = "packets/vips.rs"]
 mod vips;
+#[path = "packets/vlan.rs"]
+mod vlan;

@@ -4,7 +4,7 @@ mod ethernet;
 mod ipip;
 mod l2;
 
-use crate::{packet::Frame, parse::Flow, select::Chosen};
+use crate::{packet::Frame, parse::Flow, select::Chosen, vlan};
 use navigator_common::{
     backend::{BackendInfo, Mode},
     reason::Reason,
@@ -16,12 +16,15 @@ pub(crate) fn send(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32
     if chosen.word.mac_word() == 0 {
         return Err(Reason::DropNoNeighbour);
     }
+    let context = frame.context();
     let info = BackendInfo::unpack(chosen.backend.info);
-    if info.mode == Mode::L2 as u8 {
+    let action = if info.mode == Mode::L2 as u8 {
         l2::send(&frame, chosen)
     } else if info.mode == Mode::Ipip as u8 {
         ipip::send(frame, flow, chosen, info)
     } else {
         Err(Reason::DropCorrupt)
-    }
+    }?;
+    vlan::leave(context, chosen.word.egress())?;
+    Ok(action)
 }

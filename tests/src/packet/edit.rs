@@ -70,11 +70,16 @@ pub fn claiming(frame: &[u8], length: usize) -> Vec<u8> {
 }
 
 /// The frame with an 802.1Q tag.
-pub fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
+pub fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
+    tagged_as(frame, 0x8100, tag)
+}
+
+/// The frame with a tag of this type: priority, DEI and VLAN id.
+pub fn tagged_as(frame: &[u8], tag_type: u16, tag: u16) -> Vec<u8> {
     [
         &frame[..12],
-        &[0x81, 0x00],
-        &vlan.to_be_bytes(),
+        &tag_type.to_be_bytes(),
+        &tag.to_be_bytes(),
         &frame[12..],
     ]
     .concat()

@@ -6,7 +6,7 @@ use navigator_common::reason::Reason;
 use navigator_tests::packet::{
     Family, LOCAL_MAC,
     bed::Bed,
-    edit::{cut, patched, sent_to, tagged},
+    edit::{cut, patched, sent_to},
     expect::passed,
     frame::{ETH, TYPE_IPV4, TYPE_IPV6, echo, framed, other},
     row::{Row, row},
@@ -45,7 +45,7 @@ fn frames_for_others() -> Result<()> {
 #[test]
 fn frames_that_hold_no_ip() -> Result<()> {
     let arp = [0, 1, 8, 0, 6, 4, 0, 1].repeat(4);
-    let mut rows = vec![
+    let rows = vec![
         row(
             "an ARP request to our MAC address",
             framed(0x0806, &arp),
@@ -72,13 +72,6 @@ fn frames_that_hold_no_ip() -> Result<()> {
             passed(Reason::PassNotIp),
         ),
     ];
-    for family in Family::BOTH {
-        rows.push(row(
-            format!("{family:?}: a VLAN tag in front of a packet for a VIP"),
-            tagged(&packet(TCP, family.vip(DROPS, PORT), b"GET /"), 7),
-            passed(Reason::PassNotIp),
-        ));
-    }
     l2_world()?.check(&rows)
 }
 

@@ -18,11 +18,13 @@ use std::process::Command;
 /// Name and MAC address of the other interface: a real one, or there would be
 /// nothing to redirect to.
 const OTHER: &str = "packets0";
-const OTHER_MAC: [u8; 6] = [0x02, 0x4e, 0x41, 0x56, 0x77, 0x88];
+pub(crate) const OTHER_MAC: [u8; 6] = [0x02, 0x4e, 0x41, 0x56, 0x77, 0x88];
 
 /// Runs `work` with the index of an interface that is [`OTHER`], in a network
 /// namespace that ends with it.
-fn beside_another_interface(work: impl FnOnce(u32) -> Result<()> + Send + 'static) -> Result<()> {
+pub(crate) fn beside_another_interface(
+    work: impl FnOnce(u32) -> Result<()> + Send + 'static,
+) -> Result<()> {
     let worker = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)
             .context("packet tables make a network namespace: run them as root")?;
