@@ -4,6 +4,9 @@
 /// The bits of a word that hold a MAC address.
 pub const MASK: u64 = 0x0000_ffff_ffff_ffff;
 
+/// The bit of a word that multicast and broadcast addresses have.
+pub const GROUP: u64 = 1;
+
 /// The word for `bytes`; its upper 16 bits are zero.
 pub const fn to_word(bytes: [u8; 6]) -> u64 {
     let [a, b, c, d, e, f] = bytes;

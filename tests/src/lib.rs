@@ -5,6 +5,7 @@ pub mod bench;
 pub mod demo;
 pub mod etcd;
 pub mod forwarder;
+pub mod fuzz;
 pub mod lab;
 pub mod packet;
 pub mod stats;

@@ -1,4 +1,4 @@
-//! Navigator's build tool: `cargo xtask setup`, `build`, `test`, `demo`, `bench`.
+//! Navigator's build tool: `cargo xtask setup`, `build`, `test`, `demo`, `bench`, `fuzz`.
 //!
 //! Everything that a command needs it fetches or builds itself, inside the target directory where
 //! that can be. Progress goes to standard error, so that standard output holds results only.
@@ -71,6 +71,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run random packets through the programs: `fuzz packets [--count N] [--seed S]`
+    Fuzz {
+        /// Passed on to the fuzzer; `-- --help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -100,6 +106,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Build { release } => build::command(&workspace, release)?,
         Command::Test { suite, extra } => return Ok(test::command(&workspace, &suite, &extra)),
         Command::Demo { args } => run::demo(&workspace, &args)?,
+        Command::Fuzz { args } => run::fuzz(&workspace, &args)?,
         Command::Bench { kind, args } => {
             let kind = match kind {
                 Bench::Packet => "packet",
@@ -133,6 +140,15 @@ mod tests {
         assert!(
             matches!(cli, Ok(Cli { command: Command::Bench { args, .. }, .. })
             if args == ["--format", "json"])
+        );
+    }
+
+    #[test]
+    fn the_fuzzer_gets_its_arguments() {
+        let cli = Cli::try_parse_from(["xtask", "fuzz", "packets", "--count", "9"]);
+        assert!(
+            matches!(cli, Ok(Cli { command: Command::Fuzz { args }, .. })
+            if args == ["packets", "--count", "9"])
         );
     }
 

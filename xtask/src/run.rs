@@ -1,4 +1,4 @@
-//! `cargo xtask demo` and `cargo xtask bench`: what they need, then the binary of that name.
+//! `cargo xtask demo`, `bench` and `fuzz`: what they need, then the binary of that name.
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -26,6 +26,14 @@ pub(crate) fn bench(workspace: &Workspace, kind: &str, args: &[String]) -> Resul
     build::bpf(workspace, &toolchain, &[NAVIGATOR, BENCH])?;
     binaries(workspace)?;
     replace(binary(workspace, "bench").arg(kind).args(args))
+}
+
+/// Runs a fuzzer; does not return unless something fails before.
+pub(crate) fn fuzz(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let toolchain = setup::ensure(workspace, Scope::Build)?;
+    build::bpf(workspace, &toolchain, &[NAVIGATOR, BENCH])?;
+    binaries(workspace)?;
+    replace(binary(workspace, "fuzz").args(args))
 }
 
 /// The daemon, which the demo starts as its users do, and the binaries of the tests crate.

@@ -5,7 +5,7 @@
 
 use super::Fate;
 use crate::{
-    limit,
+    globals, limit,
     packet::View,
     parse::{ETH_LEN, IPV4_LEN, IPV6_LEN},
 };
@@ -32,8 +32,8 @@ pub(super) fn reply_v4(headers: View, offset: usize) -> Fate {
     }
     // SAFETY: the view has 42 bytes.
     let (source, destination) = unsafe { (headers.read::<u32, 26>(), headers.read::<u32, 30>()) };
-    if !limit::admits(Answer::Echo) {
-        return Fate::AboveLimit;
+    if let Err(fate) = may_answer(headers) {
+        return fate;
     }
     // SAFETY: as above.
     unsafe {
@@ -74,8 +74,8 @@ pub(super) fn reply_v6(headers: View, offset: usize) -> Fate {
             },
         )
     };
-    if !limit::admits(Answer::Echo) {
-        return Fate::AboveLimit;
+    if let Err(fate) = may_answer(headers) {
+        return fate;
     }
     // SAFETY: as above. The pseudo-header's sum is the same with the addresses swapped.
     unsafe {
@@ -99,6 +99,37 @@ fn usual(sum: u16, covers_more: bool) -> u16 {
     if sum == 0xffff && covers_more { 0 } else { sum }
 }
 
+/// Whether there is a way back, and one more answer may be given.
+#[inline(always)]
+fn may_answer(headers: View) -> Result<(), Fate> {
+    // SAFETY: the view has more than 12 bytes.
+    let (_, source) = unsafe { macs(headers) };
+    if source == globals::local_mac() {
+        return Err(Fate::Looped);
+    }
+    // No host has a group address: the kernel may make of it what it likes.
+    if source & mac::GROUP != 0 {
+        return Err(Fate::Passed);
+    }
+    if limit::admits(Answer::Echo) {
+        Ok(())
+    } else {
+        Err(Fate::AboveLimit)
+    }
+}
+
+/// Destination and source of a frame.
+///
+/// # Safety
+///
+/// `ethernet` is a view of at least 12 bytes.
+#[inline(always)]
+unsafe fn macs(ethernet: View) -> (u64, u64) {
+    // SAFETY: as the caller promised.
+    let (first, second) = unsafe { (ethernet.read::<u64, 0>(), ethernet.read::<u32, 8>()) };
+    (first & mac::MASK, first >> 48 | u64::from(second) << 16)
+}
+
 /// # Safety
 ///
 /// `ethernet` is a view of at least 12 bytes.
@@ -106,8 +137,7 @@ fn usual(sum: u16, covers_more: bool) -> u16 {
 unsafe fn swap_macs(ethernet: View) {
     // SAFETY: as the caller promised.
     unsafe {
-        let (first, second) = (ethernet.read::<u64, 0>(), ethernet.read::<u32, 8>());
-        let (destination, source) = (first & mac::MASK, first >> 48 | u64::from(second) << 16);
+        let (destination, source) = macs(ethernet);
         ethernet.write::<u64, 0>(source | destination << 48);
         ethernet.write::<u32, 8>((destination >> 16) as u32);
     }

@@ -55,6 +55,7 @@ enum Fate {
     Quotes,
     Answered,
     AboveLimit,
+    Looped,
     BadQuote,
     Malformed,
     Passed,
@@ -79,6 +80,8 @@ pub(crate) fn flow(ctx: &XdpContext, family: Family, message: Message) -> Result
         Err(Reason::ReplyEcho)
     } else if fate == Fate::AboveLimit as u64 {
         Err(Reason::DropEchoLimit)
+    } else if fate == Fate::Looped as u64 {
+        Err(Reason::DropLoop)
     } else if fate == Fate::BadQuote as u64 {
         Err(Reason::DropIcmpQuote)
     } else if fate == Fate::Malformed as u64 {

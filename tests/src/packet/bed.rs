@@ -18,7 +18,10 @@ use navigator_user::dataplane::{
     kernel::{KernelDataplane, KernelSettings, KernelStore, LoadedProgram},
     store::Sizes,
 };
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 /// The hash key of the bed; any will do.
 pub const HASH_KEY: HashKey = HashKey::from_words([
@@ -168,6 +171,14 @@ impl Bed {
     /// The data plane itself.
     pub const fn plane(&mut self) -> &mut KernelDataplane {
         &mut self.plane
+    }
+
+    /// The program.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn program_fd(&mut self) -> Result<BorrowedFd<'_>> {
+        Ok(self.program.xdp()?.fd()?.as_fd())
     }
 
     /// The words of the tables.

@@ -28,12 +28,14 @@ const PLAN: Plan = Plan {
 const NARROW: u32 = 1300;
 
 /// VIPs of every mode and family, by name.
-const VIPS: [(&str, fn() -> IpAddr); 4] = [
-    ("l2-four", || lab::vip4(1)),
-    ("l2-six", || lab::vip6(1)),
-    ("ipip-four", || lab::vip4(2)),
-    ("ipip-six", || lab::vip6(2)),
-];
+fn vips() -> [(&'static str, IpAddr); 4] {
+    [
+        ("l2-four", lab::vip4(1)),
+        ("l2-six", lab::vip6(1)),
+        ("ipip-four", lab::vip4(2)),
+        ("ipip-six", lab::vip6(2)),
+    ]
+}
 
 fn start(lab: &Lab) -> Result<Navigator<'_>> {
     let service = |v6: bool| -> Vec<(SocketAddr, u16)> {
@@ -51,10 +53,10 @@ fn start(lab: &Lab) -> Result<Navigator<'_>> {
     let mut config = Config::new(RegistryKind::Embedded)
         .service("four", &service(false))
         .service("six", &service(true));
-    for (name, address) in VIPS {
+    for (name, address) in vips() {
         let (mode, family) = name.split_once('-').context("no such VIP")?;
         let mode = if mode == "l2" { Mode::L2 } else { Mode::Ipip };
-        config = config.vip(name, address(), family, mode);
+        config = config.vip(name, address, family, mode);
     }
     Navigator::start(lab, &config)
 }
@@ -75,9 +77,9 @@ fn a_download_over_a_narrow_link_completes() {
                 "route add fd78::/64 via fd77::1",
             ])?;
         }
-        let _servers = serve_on(lab, &lab.backends, &VIPS.map(|(_, address)| address()))?;
+        let _servers = serve_on(lab, &lab.backends, &vips().map(|(_, address)| address))?;
         let daemon = start(lab)?;
-        for (name, address) in VIPS.map(|(name, address)| (name, address())) {
+        for (name, address) in vips() {
             daemon.vip_until(name, "two active backends", SOON, |vip| {
                 active_backends(vip) == 2
             })?;
@@ -117,8 +119,8 @@ fn a_ping_is_answered() {
     run(PLAN, |lab| {
         let daemon = start(lab)?;
         lab.client().sysctl("net/ipv4/ping_group_range", "0 0")?;
-        let wanted = VIPS.len() as u64 * 3;
-        for (name, address) in VIPS.map(|(name, address)| (name, address())) {
+        let wanted = vips().len() as u64 * 3;
+        for (name, address) in vips() {
             for length in [0, 56, 1400] {
                 ping(lab.client(), address, length)
                     .with_context(|| format!("{name}: {length} bytes to {address}"))?;

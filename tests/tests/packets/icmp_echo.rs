@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use navigator_common::{limit, reason::Reason};
 use navigator_core::model::ForwardMode;
 use navigator_tests::packet::{
-    Family, bed,
-    edit::{V4_FRAGMENT, V4_TTL, claiming, cut, padded, patched, with_checksum},
+    Family, LOCAL_MAC, bed,
+    edit::{V4_FRAGMENT, V4_TTL, claiming, cut, padded, patched, sent_from, with_checksum},
     expect::{Action, dropped, passed},
     frame::{ETH, ip_packet, other},
     icmp::{self, echo, message, replied},
@@ -323,6 +323,29 @@ fn neighbour_discovery_is_the_hosts() -> Result<()> {
             passed(Reason::PassIcmp),
         )
     });
+    l2_world()?.check(&rows)
+}
+
+/// A reply goes back to the MAC address that the request came from.
+#[test]
+fn requests_without_a_way_back() -> Result<()> {
+    let mut rows = Vec::new();
+    for family in Family::BOTH {
+        let good = request(family, b"ping");
+        rows.push(row(
+            format!("{family:?}: from this interface itself"),
+            sent_from(&good, LOCAL_MAC),
+            dropped(Reason::DropLoop),
+        ));
+        for mac in [
+            [0xff; 6],
+            [0x01, 0, 0x5e, 0, 0, 1],
+            [0x33, 0x33, 0, 0, 0, 1],
+        ] {
+            let packet = sent_from(&good, mac);
+            to_host(&mut rows, format!("{family:?}: from {mac:02x?}"), packet);
+        }
+    }
     l2_world()?.check(&rows)
 }
 

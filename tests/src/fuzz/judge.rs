@@ -1,0 +1,266 @@
+//! What may become of a packet, whatever it is. By code that has nothing in
+//! common with the program's.
+
+use super::{
+    layout::{Packet, ether_type, protocol},
+    world::Kind,
+};
+use crate::packet::{Family, LOCAL_MAC, expect::Action, frame::ETH};
+use navigator_core::model::ForwardMode;
+
+/// What a program did with a packet, as far as a verdict and a frame tell.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Fate {
+    /// Handed on as it came.
+    Passed,
+    /// Thrown away.
+    Dropped,
+    /// Answered.
+    Replied,
+    /// Sent to a backend.
+    Forwarded,
+    /// Taken out of its tunnel and handed on.
+    Unwrapped,
+}
+
+/// What is wrong, in words.
+pub type Wrong = String;
+
+macro_rules! must {
+    ($condition:expr, $($why:tt)+) => {
+        if !$condition {
+            return Err(format!($($why)+));
+        }
+    };
+}
+
+/// Judges the load balancer's verdict on `came`, which left as `left`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn balancer(came: &[u8], action: Action, left: &[u8]) -> Result<Fate, Wrong> {
+    match action {
+        Action::Pass => {
+            must!(left == came, "it was passed and is not as it came");
+            Ok(Fate::Passed)
+        }
+        Action::Drop => Ok(Fate::Dropped),
+        Action::Tx | Action::Redirect => sent(came, left),
+        Action::Aborted => Err("aborted".to_owned()),
+    }
+}
+
+/// Judges the tunnel end's verdict.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn unwrapper(came: &[u8], action: Action, left: &[u8]) -> Result<Fate, Wrong> {
+    match action {
+        Action::Pass if left == came => Ok(Fate::Passed),
+        Action::Pass => {
+            must!(left.len() >= ETH && left.len() < came.len(), "it grew");
+            must!(left[..12] == came[..12], "its MAC addresses changed");
+            must!(came.ends_with(&left[ETH..]), "it is no part of what came");
+            let inner = Packet::of(left).or_else(|| header_only(left));
+            let inner = inner.ok_or("no IP packet came out of the tunnel")?;
+            must!(
+                Kind::at(inner.destination(left)).is_some(),
+                "what came out of the tunnel is for no VIP"
+            );
+            Ok(Fate::Unwrapped)
+        }
+        Action::Drop => Ok(Fate::Dropped),
+        _ => Err(format!("it is never to return {action:?}")),
+    }
+}
+
+/// An IP packet of which only the fixed header is held to be sound, as by the tunnel end.
+fn header_only(frame: &[u8]) -> Option<Packet> {
+    let version = frame.get(ETH)? >> 4;
+    let (fixed, length) = match version {
+        4 => (
+            20,
+            usize::from(u16::from_be_bytes([*frame.get(16)?, *frame.get(17)?])),
+        ),
+        6 => (
+            40,
+            40 + usize::from(u16::from_be_bytes([*frame.get(18)?, *frame.get(19)?])),
+        ),
+        _ => return None,
+    };
+    (frame.len() >= ETH + fixed && length >= fixed && ETH + length <= frame.len()).then_some(
+        Packet {
+            ip: ETH,
+            version,
+            transport: ETH + fixed,
+            protocol: 0,
+            end: ETH + length,
+            fragment: false,
+        },
+    )
+}
+
+/// A packet that was sent on or back.
+fn sent(came: &[u8], left: &[u8]) -> Result<Fate, Wrong> {
+    must!(came[..6] == LOCAL_MAC, "it was for another MAC address");
+    must!(left.len() >= ETH + 20, "it left without a header");
+    must!(
+        left[6..12] == LOCAL_MAC,
+        "it left with another's MAC address"
+    );
+    must!(left[..6] != LOCAL_MAC, "it was sent to ourselves");
+    must!(left[0] & 1 == 0, "it was sent to a multicast MAC address");
+    let packet = Packet::of(came).ok_or("its headers are not sound")?;
+    if let Some(out) = Packet::of(left)
+        && out.version == packet.version
+        && out.source(left) == packet.destination(came)
+    {
+        return replied(came, packet, left, out);
+    }
+    let kind = Kind::at(packet.destination(came)).ok_or("it was for no VIP")?;
+    must!(left[..6] != came[6..12], "it was sent back to its sender");
+    honest(came, packet)?;
+    match kind.mode {
+        ForwardMode::L2 => {
+            let (from, to) = (tag_free(came), tag_free(left));
+            must!(from == to, "the packet changed in mode l2");
+        }
+        ForwardMode::Ipip => wrapped(came, packet, left, kind)?,
+    }
+    Ok(Fate::Forwarded)
+}
+
+/// The frame from its Ethernet type on.
+fn tag_free(frame: &[u8]) -> &[u8] {
+    ether_type(frame).map_or(&[], |at| &frame[at..])
+}
+
+/// What no packet that is forwarded has.
+fn honest(came: &[u8], packet: Packet) -> Result<(), Wrong> {
+    let life = if packet.version == 4 { 8 } else { 7 };
+    must!(
+        came[packet.ip + life] > 0,
+        "it was forwarded with a TTL of 0"
+    );
+    let source = packet.source(came);
+    must!(
+        source != packet.destination(came),
+        "it was forwarded from the VIP itself"
+    );
+    must!(
+        source.iter().any(|byte| *byte != 0),
+        "it was forwarded from nobody"
+    );
+    let many = match packet.version {
+        4 => (224..240).contains(&source[0]) || source == [255; 4] || source[0] == 127,
+        _ => source[0] == 0xff,
+    };
+    must!(!many, "it was forwarded from {source:?}");
+    if matches!(packet.protocol, protocol::TCP | protocol::UDP) && !packet.fragment {
+        let least = if packet.protocol == protocol::TCP {
+            20
+        } else {
+            8
+        };
+        must!(
+            packet.transport + least <= packet.end,
+            "its transport header was cut"
+        );
+        let ports = &came[packet.transport..packet.transport + 4];
+        must!(
+            ports[..2] != [0; 2] && ports[2..] != [0; 2],
+            "it was forwarded with port 0"
+        );
+    }
+    Ok(())
+}
+
+/// In an IP header of the backends' family, and nothing else changed.
+fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), Wrong> {
+    let outer = kind.hosts.unwrap_or(Family::V4);
+    let (version, fixed) = if outer == Family::V4 {
+        (4, 20)
+    } else {
+        (6, 40)
+    };
+    let inner = &came[packet.ip..];
+    must!(
+        left.len() == ETH + fixed + inner.len(),
+        "the packet of {} bytes left as {}",
+        came.len(),
+        left.len()
+    );
+    must!(
+        left[ETH + fixed..] == *inner,
+        "the packet in the tunnel changed"
+    );
+    let out = header_only(left).ok_or("the tunnel header is not sound")?;
+    must!(
+        out.version == version,
+        "the tunnel header is of another family"
+    );
+    must!(
+        out.header_is_right(left),
+        "the tunnel header's checksum is wrong"
+    );
+    must!(
+        out.end - out.transport == packet.end - packet.ip,
+        "the tunnel header tells another length"
+    );
+    let next = if version == 4 {
+        left[ETH + 9]
+    } else {
+        left[ETH + 6]
+    };
+    let wanted = if packet.version == 4 {
+        protocol::IPV4
+    } else {
+        protocol::IPV6
+    };
+    must!(next == wanted, "the tunnel header tells another protocol");
+    let is = |bytes: &[u8], ip: std::net::IpAddr| match ip {
+        std::net::IpAddr::V4(ip) => ip.octets() == *bytes,
+        std::net::IpAddr::V6(ip) => ip.octets() == *bytes,
+    };
+    must!(
+        is(out.source(left), outer.local()),
+        "the tunnel starts elsewhere"
+    );
+    let to_a_backend = (1..4).any(|n| is(out.destination(left), outer.backend(n, 0).ip()));
+    must!(to_a_backend, "the tunnel leads to no backend");
+    Ok(())
+}
+
+/// From the VIP to who sent the packet.
+fn replied(came: &[u8], packet: Packet, left: &[u8], out: Packet) -> Result<Fate, Wrong> {
+    must!(
+        out.destination(left) == packet.source(came),
+        "the answer goes to somebody else"
+    );
+    must!(
+        left[..6] == came[6..12],
+        "the answer goes to another MAC address"
+    );
+    must!(
+        Kind::at(out.source(left)).is_some(),
+        "the answer is from no VIP"
+    );
+    // An echo of a damaged request stays damaged; all else the program made itself.
+    let echo = matches!(packet.protocol, protocol::ICMP | protocol::ICMPV6);
+    let header = packet.header_is_right(came);
+    must!(
+        out.header_is_right(left) == header || (!echo && out.header_is_right(left)),
+        "the answer's header checksum is wrong"
+    );
+    let right = out.transport_is_right(left);
+    let wanted = if echo {
+        packet.transport_is_right(came)
+    } else {
+        Some(true)
+    };
+    must!(
+        right == wanted,
+        "the answer's checksum is {right:?}, not {wanted:?}"
+    );
+    Ok(Fate::Replied)
+}

@@ -1,0 +1,178 @@
+//! What the packets meet: VIPs of every mode and kind, some of whose slots
+//! change hands meanwhile.
+
+use super::dice::Dice;
+use crate::packet::{
+    Family,
+    bed::{self, Bed, Role, SLOTS},
+};
+use anyhow::Result;
+use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy};
+use navigator_user::dataplane::{Dataplane as _, VipSettings};
+use std::net::SocketAddr;
+
+/// Port of every VIP.
+pub const PORT: u16 = 80;
+
+/// The VIPs of one address of each family, by TCP and UDP.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Number of the addresses.
+    pub number: u8,
+    /// How backends are reached.
+    pub mode: ForwardMode,
+    /// The backends' family; the address's own if `None`.
+    pub hosts: Option<Family>,
+    backends: u8,
+    unserved: UnservedPolicy,
+    udp: UdpPolicy,
+    /// Its table changes now and then.
+    changes: bool,
+}
+
+const PLAIN: Kind = Kind {
+    number: 1,
+    mode: ForwardMode::L2,
+    hosts: None,
+    backends: 2,
+    unserved: UnservedPolicy::Drop,
+    udp: UdpPolicy::Rehash,
+    changes: false,
+};
+
+/// All kinds of VIP there are.
+pub const KINDS: [Kind; 6] = [
+    PLAIN,
+    Kind {
+        number: 2,
+        unserved: UnservedPolicy::Pass,
+        ..PLAIN
+    },
+    Kind {
+        number: 3,
+        udp: UdpPolicy::Sticky,
+        backends: 3,
+        changes: true,
+        ..PLAIN
+    },
+    Kind {
+        number: 4,
+        mode: ForwardMode::Ipip,
+        hosts: Some(Family::V4),
+        ..PLAIN
+    },
+    Kind {
+        number: 6,
+        mode: ForwardMode::Ipip,
+        hosts: Some(Family::V6),
+        ..PLAIN
+    },
+    Kind {
+        number: 7,
+        backends: 0,
+        ..PLAIN
+    },
+];
+
+/// A number of no VIP's address.
+pub const NO_VIP: u8 = 99;
+
+/// Numbers of the backends' hosts.
+const HOSTS: std::ops::Range<u8> = 1..4;
+
+impl Kind {
+    /// The kind of the VIP at an address as packets hold it.
+    pub fn at(address: &[u8]) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| {
+            let holds = |family: Family| match family.vip(kind.number, PORT).ip() {
+                std::net::IpAddr::V4(ip) => ip.octets() == *address,
+                std::net::IpAddr::V6(ip) => ip.octets() == *address,
+            };
+            Family::BOTH.into_iter().any(holds)
+        })
+    }
+
+    fn members(&self, family: Family) -> Vec<(SocketAddr, Role)> {
+        let hosts = self.hosts.unwrap_or(family);
+        let numbers = HOSTS.take(self.backends.into());
+        let backend = |number| (hosts.backend(number, PORT), Role::Active);
+        numbers.map(backend).collect()
+    }
+}
+
+/// The tables, filled.
+pub struct World {
+    /// The programs over them.
+    pub bed: Bed,
+}
+
+impl World {
+    /// Every VIP of [`KINDS`].
+    ///
+    /// # Errors
+    /// Without root, or if the data plane refuses.
+    pub fn new() -> Result<Self> {
+        let mut world = Self { bed: Bed::new()? };
+        for kind in KINDS {
+            world.serve(&kind, |family| kind.members(family), 0)?;
+        }
+        Ok(world)
+    }
+
+    /// Another table and other states of backends for the VIPs that change, and now and then
+    /// a host that cannot be reached for a while.
+    ///
+    /// # Errors
+    /// If the data plane refuses.
+    pub fn change(&mut self, dice: &mut Dice) -> Result<()> {
+        let shift = dice.below(1000);
+        let roles: Vec<_> = HOSTS
+            .map(|_| *dice.pick(&[Role::Active, Role::Active, Role::Draining, Role::Dead]))
+            .collect();
+        for kind in KINDS.iter().filter(|kind| kind.changes) {
+            let members = |family| {
+                let members = kind.members(family).into_iter();
+                let roles = roles.iter().copied();
+                members
+                    .zip(roles)
+                    .map(|((host, _), role)| (host, role))
+                    .collect()
+            };
+            self.serve(kind, members, shift)?;
+        }
+        self.bed.plane().sweep();
+        let host = dice.pick(&Family::BOTH).backend(HOSTS.start, PORT).ip();
+        if dice.once_in(4) {
+            self.bed.lose(host)
+        } else {
+            self.bed.reach(host, bed::IFINDEX)
+        }
+    }
+
+    fn serve(
+        &mut self,
+        kind: &Kind,
+        members: impl Fn(Family) -> Vec<(SocketAddr, Role)>,
+        shift: usize,
+    ) -> Result<()> {
+        for family in Family::BOTH {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let vip = VipSettings {
+                    unserved: kind.unserved,
+                    udp: kind.udp,
+                    ..bed::vip(family.vip(kind.number, PORT), protocol, kind.mode)
+                };
+                let members = members(family);
+                let active: Vec<_> = (0..members.len())
+                    .filter(|index| members[*index].1 == Role::Active)
+                    .collect();
+                let owner = |slot: u32| {
+                    let turn = (slot as usize + shift) % SLOTS as usize;
+                    (!active.is_empty()).then(|| active[turn % active.len()])
+                };
+                self.bed.spread(&vip, &members, owner)?;
+            }
+        }
+        Ok(())
+    }
+}
