@@ -21,11 +21,14 @@ const fn spec(name: &'static str, abi: u32, value_size: usize) -> MapSpec {
 }
 
 /// Addresses of VIPs: array of [`crate::vip::AddrBucket`], mapped.
-pub const VIP_ADDRS: MapSpec = spec("VIP_ADDRS", 1, size_of::<crate::vip::AddrBucket>());
+pub const VIP_ADDRS: MapSpec = spec("VIP_ADDRS", 2, size_of::<crate::vip::AddrBucket>());
+/// Prefixes whose addresses are VIPs': longest-prefix trie of 16 bytes, an IPv4 address behind
+/// `::ffff:0:0/96`, to [`crate::vip::AddrWord`]. Looked into for addresses that no bucket has.
+pub const VIP_PREFIXES: MapSpec = spec("VIP_PREFIXES", 1, 8);
 /// Port tables of addresses: array of [`crate::vip::PortWord`], mapped. Entry 0 is never used.
-pub const PORTS: MapSpec = spec("PORTS", 1, 8);
+pub const PORTS: MapSpec = spec("PORTS", 2, 8);
 /// VIPs by id: array of [`crate::vip::Vip`], mapped. Id 0 is never used.
-pub const VIPS: MapSpec = spec("VIPS", 1, size_of::<crate::vip::Vip>());
+pub const VIPS: MapSpec = spec("VIPS", 2, size_of::<crate::vip::Vip>());
 /// Slot tables: array of [`crate::slot::Slot`], mapped.
 pub const SLOTS: MapSpec = spec("SLOTS", 1, 8);
 /// Backends by id: array of [`crate::backend::Backend`], mapped. Id 0 is never used.
@@ -51,6 +54,7 @@ pub const META: MapSpec = spec("META", 1, 8);
 /// All maps of the `navigator` program.
 pub const ALL: &[MapSpec] = &[
     VIP_ADDRS,
+    VIP_PREFIXES,
     PORTS,
     VIPS,
     SLOTS,
@@ -67,6 +71,8 @@ pub const ALL: &[MapSpec] = &[
 
 /// Buckets of VIP addresses; a power of two.
 pub const ADDR_BUCKETS: u32 = 1024;
+/// Entries of the prefixes' trie.
+pub const PREFIX_ENTRIES: u32 = 1024;
 /// Entries of the ports array.
 pub const PORT_ENTRIES: u32 = 1 << 16;
 /// Entries of the VIPs array; an id is below this.

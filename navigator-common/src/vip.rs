@@ -1,5 +1,9 @@
 //! VIPs: which addresses Navigator serves, which ports of them, and the slot
 //! table of each. Looked up in three steps: address bucket → port word → VIP.
+//!
+//! One port is found by a perfect hash. Ranges of ports stand behind the
+//! hashed ones and are gone through when the hash finds nothing, the
+//! narrowest first.
 
 use crate::addr::Addr;
 
@@ -17,7 +21,7 @@ pub const BUCKET_WAYS: usize = 5;
 pub struct AddrBucket {
     /// Low words of the addresses; 0 marks a free entry (no VIP has one).
     pub lo: [u64; BUCKET_WAYS],
-    /// [`AddrBucket::OVERFLOWED`] or 0.
+    /// [`AddrBucket::OVERFLOWED`], [`AddrBucket::PREFIXES`].
     pub flags: u64,
     /// High words of the addresses.
     pub hi: [u64; BUCKET_WAYS],
@@ -28,6 +32,8 @@ pub struct AddrBucket {
 impl AddrBucket {
     /// Flag: an address of this bucket was put into its second one.
     pub const OVERFLOWED: u64 = 1;
+    /// Flag, the same in every bucket: there are prefixes, see [`crate::maps::VIP_PREFIXES`].
+    pub const PREFIXES: u64 = 2;
 }
 
 /// The two buckets, in a table of `buckets` (a power of two), that may hold `addr`.
@@ -50,12 +56,16 @@ pub const fn addr_buckets(addr: Addr, buckets: u32) -> (u32, u32) {
 /// | bits | meaning |
 /// |---|---|
 /// | 0–31 | first entry of the address's port table |
-/// | 32–39 | log2 of the port table's size, 0–16 |
+/// | 32–36 | log2 of the port table's size, 0–16 |
+/// | 37–39 | room for ranges behind the table: 0 for none, n for 2^(n-1), at most [`MAX_RANGES`] |
 /// | 40–47 | flags: [`AddrWord::PASS_UNSERVED`] |
 /// | 48–63 | multiplier of the port hash; 0 marks a withdrawn entry |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AddrWord(pub u64);
+
+/// The most range words of an address.
+pub const MAX_RANGES: u32 = 64;
 
 impl AddrWord {
     /// Flag: packets for ports (or protocols) that no VIP serves go to the host; else they are dropped.
@@ -81,6 +91,39 @@ impl AddrWord {
     #[inline(always)]
     pub const fn log2_size(self) -> u32 {
         (self.0 >> 32) as u32 & 31
+    }
+
+    /// The same with room for at least `ranges` range words behind the table, at most [`MAX_RANGES`].
+    #[must_use]
+    pub const fn with_ranges(self, ranges: u32) -> Self {
+        let class = match ranges {
+            0 => 0,
+            n => n.next_power_of_two().trailing_zeros() as u64 + 1,
+        };
+        Self(self.0 & !(7 << 37) | (class & 7) << 37)
+    }
+
+    /// Range words behind the table, some of them free.
+    #[inline(always)]
+    pub const fn range_room(self) -> u32 {
+        (1 << ((self.0 >> 37) as u32 & 7)) >> 1
+    }
+
+    /// The first range word's entry of the ports array.
+    #[inline(always)]
+    pub const fn range_base(self) -> u32 {
+        self.base() + (1 << self.log2_size())
+    }
+
+    /// Entries of the ports array that belong to the address.
+    pub const fn entries(self) -> u32 {
+        (1 << self.log2_size()) + self.range_room()
+    }
+
+    /// This word with other flags.
+    #[must_use]
+    pub const fn with_flags(self, flags: u8) -> Self {
+        Self(self.0 & !(0xff << 40) | (flags as u64) << 40)
     }
 
     /// The flags.
@@ -113,39 +156,67 @@ impl AddrWord {
 ///
 /// | bits | meaning |
 /// |---|---|
-/// | 0–15 | port, host order |
-/// | 16–23 | IP protocol number; 0 marks a free entry |
-/// | 24–31 | zero |
-/// | 32–47 | id of the VIP |
-/// | 48–63 | zero |
+/// | 0–15 | port, or the first one of a range, host order |
+/// | 16–23 | IP protocol number; 0 for both TCP and UDP, in [`Vip::port`] only |
+/// | 24 | it is a range |
+/// | 25–31 | zero |
+/// | 32–47 | id of the VIP; 0 marks a free entry |
+/// | 48–63 | last port of a range; else zero |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PortWord(pub u64);
 
 impl PortWord {
-    /// Packs a word.
+    const RANGE: u64 = 1 << 24;
+
+    /// Packs a word for one port.
     pub const fn new(port: u16, protocol: u8, vip: u16) -> Self {
         Self(port as u64 | (protocol as u64) << 16 | (vip as u64) << 32)
     }
 
-    /// Whether this entry is for `port` of `protocol`.
+    /// Packs a word for the ports from `first` to `last`.
+    pub const fn range(first: u16, last: u16, protocol: u8, vip: u16) -> Self {
+        Self(Self::new(first, protocol, vip).0 | Self::RANGE | (last as u64) << 48)
+    }
+
+    /// Whether this entry is for just `port` of `protocol`.
     #[inline(always)]
     pub const fn is_for(self, port: u16, protocol: u8) -> bool {
         self.0 as u32 == port as u32 | (protocol as u32) << 16
     }
 
+    /// Whether this range word has `port` of `protocol`; nothing of it is a range's in a free one.
+    #[inline(always)]
+    pub const fn has(self, port: u16, protocol: u8) -> bool {
+        self.protocol() == protocol && self.port() <= port && port <= self.last()
+    }
+
+    /// Whether it is a range.
+    #[inline(always)]
+    pub const fn is_range(self) -> bool {
+        self.0 & Self::RANGE != 0
+    }
+
     /// The VIP.
     #[inline(always)]
     pub const fn vip(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> 32) as u32 & 0xffff
     }
 
-    /// The port.
+    /// The port, or the first one of a range.
+    #[inline(always)]
     pub const fn port(self) -> u16 {
         self.0 as u16
     }
 
+    /// The last port of a range; 0 for one port.
+    #[inline(always)]
+    pub const fn last(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
     /// The IP protocol number; 0 for a free entry.
+    #[inline(always)]
     pub const fn protocol(self) -> u8 {
         (self.0 >> 16) as u8
     }
@@ -165,7 +236,7 @@ pub struct VipWord(pub u64);
 impl VipWord {
     /// Flag: every flow is remembered, also in slots that are not at risk (`udp = sticky`).
     pub const TRACK_ALL: u16 = 1;
-    /// Flag: flows follow the table at once, none is remembered (`udp = rehash`).
+    /// Flag: UDP flows follow the table at once, none is remembered (`udp = rehash`).
     pub const FOLLOW_TABLE: u16 = 2;
 
     /// Packs a word.
@@ -197,10 +268,12 @@ pub struct Vip {
     pub slots: u64,
     /// Its address; with the port word below it lets a new daemon know an adopted entry.
     pub address: Addr,
-    /// Its [`PortWord`].
+    /// Its [`PortWord`], with protocol 0 for one that has TCP and UDP.
     pub port: u64,
+    /// How many leading bits of the address count, as in [`crate::maps::VIP_PREFIXES`]: 128 for one address.
+    pub bits: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 const _: () = {
@@ -212,6 +285,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Vip, slots) == 8);
     assert!(core::mem::offset_of!(Vip, address) == 16);
     assert!(core::mem::offset_of!(Vip, port) == 32);
+    assert!(core::mem::offset_of!(Vip, bits) == 40);
 };
 
 #[cfg(test)]
@@ -226,7 +300,28 @@ mod tests {
             prop_assert_eq!((word.base(), word.log2_size(), word.flags(), word.multiplier()), (base, u32::from(log2), flags, multiplier));
             let word = PortWord::new(port, protocol, vip);
             prop_assert_eq!((word.port(), word.protocol(), word.vip()), (port, protocol, u32::from(vip)));
-            prop_assert!(word.is_for(port, protocol));
+            prop_assert!(word.is_for(port, protocol) && !word.is_range());
+        }
+
+        #[test]
+        fn range_words_hold_their_ports_and_no_others(first: u16, more: u16, port: u16, protocol in 1u8.., vip: u16) {
+            let last = first.saturating_add(more);
+            let word = PortWord::range(first, last, protocol, vip);
+            prop_assert_eq!((word.port(), word.last(), word.protocol(), word.vip()), (first, last, protocol, u32::from(vip)));
+            prop_assert_eq!(word.has(port, protocol), (first..=last).contains(&port));
+            prop_assert!(word.is_range() && !word.has(port, !protocol) && !word.is_for(first, protocol));
+            prop_assert!(!PortWord::default().has(port, protocol));
+        }
+
+        #[test]
+        fn room_for_ranges_changes_nothing_else(base: u32, log2 in 0u8..=16, flags: u8, multiplier: u16, ranges in 0u32..=MAX_RANGES) {
+            let word = AddrWord::new(base >> 1, log2, flags, multiplier);
+            prop_assert_eq!(word.range_room(), 0);
+            let with = word.with_ranges(ranges);
+            prop_assert_eq!((with.base(), with.log2_size(), with.flags(), with.multiplier()), (base >> 1, u32::from(log2), flags, multiplier));
+            prop_assert!(with.range_room() >= ranges && with.range_room() < 2 * ranges.max(1));
+            prop_assert_eq!(with.with_ranges(0), word);
+            prop_assert_eq!(with.with_flags(0).with_flags(flags), with);
         }
 
         #[test]

@@ -2,9 +2,9 @@
 //! configurable ones are set by the loader.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, DevMap, PerCpuArray},
+    maps::{Array, DevMap, LpmTrie, PerCpuArray},
 };
 use navigator_common::{
     backend::Backend,
@@ -12,8 +12,8 @@ use navigator_common::{
     fragment::FragmentSet,
     limit::BUCKETS,
     maps::{
-        ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS, META_WORDS, PORT_ENTRIES, VIP_ENTRIES,
-        default_entries,
+        ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS, META_WORDS, PORT_ENTRIES, PREFIX_ENTRIES,
+        VIP_ENTRIES, default_entries,
     },
     reason::{COUNTERS, Traffic},
     vip::{AddrBucket, Vip},
@@ -24,6 +24,9 @@ const MAPPED: u32 = BPF_F_MMAPABLE;
 
 #[map]
 pub(crate) static VIP_ADDRS: Array<AddrBucket> = Array::with_max_entries(ADDR_BUCKETS, MAPPED);
+#[map]
+pub(crate) static VIP_PREFIXES: LpmTrie<[u64; 2], u64> =
+    LpmTrie::with_max_entries(PREFIX_ENTRIES, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(PORT_ENTRIES, MAPPED);
 #[map]

@@ -7,7 +7,7 @@
 use crate::{
     flow,
     maps::{BACKENDS, SLOTS, load},
-    parse::Flow,
+    parse::{Flow, UDP},
 };
 use navigator_common::{
     backend::{Backend, BackendWord},
@@ -30,7 +30,8 @@ pub(crate) fn backend(flow: &Flow, vip: &Vip) -> Result<Chosen, Reason> {
     let index = table.base() + slot_index(flow.hash, vip.slots as u32);
     let slot = Slot(load(SLOTS.get(index).ok_or(Reason::DropCorrupt)?));
     let asks_memory = slot.is_tracked() || table.flags() & VipWord::TRACK_ALL != 0;
-    if asks_memory && table.flags() & VipWord::FOLLOW_TABLE == 0 {
+    let follows = table.flags() & VipWord::FOLLOW_TABLE != 0 && flow.protocol == UDP;
+    if asks_memory && !follows {
         flow::recall(flow, slot, table.flags() & VipWord::TRACK_ALL != 0)
     } else {
         current(slot)

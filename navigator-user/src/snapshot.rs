@@ -3,7 +3,7 @@
 
 use navigator_core::{
     health::Health,
-    model::{ForwardMode, Order, Protocol},
+    model::{ForwardMode, Order, Ports, Protocol, VipKey},
     plan::members::State,
 };
 use serde::{Deserialize, Serialize};
@@ -82,10 +82,12 @@ pub struct RegistryView {
 pub struct VipView {
     /// Name.
     pub name: String,
-    /// Virtual address.
+    /// Virtual address; of a prefix the first one.
     pub address: IpAddr,
-    /// Port.
-    pub port: u16,
+    /// How many leading bits of the address count: 32 or 128, unless it is a prefix.
+    pub prefix: u8,
+    /// Port, range of ports (a string, `8000-8999`), or 0 for all.
+    pub port: Ports,
     /// Protocol.
     pub protocol: Protocol,
     /// Forwarding mode.
@@ -112,6 +114,18 @@ pub struct VipView {
     pub problem: String,
     /// Backends, in the order of their addresses.
     pub backends: Vec<BackendView>,
+}
+
+impl VipView {
+    /// Its addresses, protocol and ports.
+    pub const fn key(&self) -> VipKey {
+        VipKey {
+            address: self.address,
+            prefix: self.prefix,
+            protocol: self.protocol,
+            ports: self.port,
+        }
+    }
 }
 
 /// One backend of one VIP.

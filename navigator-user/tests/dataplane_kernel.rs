@@ -99,11 +99,7 @@ fn interface(name: &str, attach: Attach) -> InterfaceSettings {
 }
 
 fn plan(slots: usize) -> VipPlan {
-    let key = VipKey {
-        address: "192.0.2.1".parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port: 80,
-    };
+    let key = VipKey::new("192.0.2.1".parse().unwrap(), Protocol::Tcp, 80);
     let member = |host: &str| Member {
         address: SocketAddr::new(host.parse().unwrap(), 80),
         weight: 100,

@@ -31,6 +31,8 @@ mod icmp_errors;
 mod ipip;
 #[path = "packets/jumbo.rs"]
 mod jumbo;
+#[path = "packets/kinds.rs"]
+mod kinds;
 #[path = "packets/l2.rs"]
 mod l2;
 #[path = "packets/malformed.rs"]

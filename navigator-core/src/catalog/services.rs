@@ -1,12 +1,13 @@
 //! Which instances are admitted.
 
+use super::vips::Network;
 use crate::{
     entry::{Flaw, RejectReason},
-    model::{Instance, InstanceKey, ServiceName},
+    model::{Instance, InstanceKey, Protocol, ServiceName, VipKey},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 /// The most instances of one service.
@@ -107,14 +108,19 @@ impl Services {
         })
     }
 
-    /// All instances at an address, admitted or in conflict.
-    pub(super) fn at(&self, ip: IpAddr) -> Vec<InstanceKey> {
-        let ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
-        let admitted = self
-            .admitted
-            .values()
-            .flat_map(|instances| instances.range(ports.clone()));
-        let refused = self.refused.keys().filter(|key| key.address.ip() == ip);
+    /// All instances at the addresses of a network, admitted or in conflict.
+    pub(super) fn within(&self, (first, prefix): Network) -> Vec<InstanceKey> {
+        let network = VipKey {
+            prefix,
+            ..VipKey::new(first, Protocol::Tcp, 0)
+        };
+        let from = SocketAddr::new(first, 0);
+        let inside = |address: &SocketAddr| network.covers(address.ip());
+        let admitted = self.admitted.values().flat_map(|instances| {
+            let there = instances.range(from..);
+            there.take_while(move |(address, _)| inside(address))
+        });
+        let refused = self.refused.keys().filter(|key| inside(&key.address));
         admitted
             .map(|(_, instance)| &instance.key)
             .chain(refused)

@@ -74,8 +74,8 @@ impl Catalog {
         let claims = self.sources().into_iter().flat_map(claims).collect();
         let change = self.vips.settle(claims);
         touched.vips = change.any;
-        for ip in change.addresses {
-            for key in self.services.at(ip) {
+        for network in change.addresses {
+            for key in self.services.within(network) {
                 self.settle_instance(&key, touched);
             }
         }

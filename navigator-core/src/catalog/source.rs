@@ -2,7 +2,9 @@
 
 use super::RawEntry;
 use crate::{
-    entry::{Flaw, RejectReason, Rejection, Rules, parse_instance, parse_order, parse_vip},
+    entry::{
+        Flaw, RejectReason, Rejection, Rules, check_prefix, parse_instance, parse_order, parse_vip,
+    },
     model::{Instance, InstanceKey, Order, Vip, keys},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +35,8 @@ impl Item {
         if key.starts_with(keys::SERVICES) {
             parse_instance(key, value, leased, rules).map(Self::Instance)
         } else if key.starts_with(keys::VIPS) {
-            parse_vip(key, value).map(Self::Vip)
+            let vip = parse_vip(key, value)?;
+            check_prefix(&vip, rules).map(|()| Self::Vip(vip))
         } else if key.starts_with(keys::ORDERS) {
             parse_order(key, value).map(|(instance, order)| Self::Order(instance, order))
         } else {

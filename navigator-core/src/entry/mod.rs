@@ -20,7 +20,7 @@ pub use duration::{BadDuration, format_duration, parse_duration};
 pub use instance::{instance_json, parse_instance};
 pub use order::parse_order;
 pub use reject::{Flaw, RejectReason, Rejection};
-pub use vip::{MAX_SLOTS, MIN_SLOTS, parse_vip, vip_json};
+pub use vip::{MAX_SLOTS, MIN_SLOTS, check_prefix, parse_vip, vip_json};
 
 use std::net::IpAddr;
 

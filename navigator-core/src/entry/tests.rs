@@ -373,6 +373,9 @@ fn a_vip_has_sensible_defaults() {
             Duration::from_secs(300)
         )
     );
+    let both = vip(json!({"protocol": "both", "port": 0})).unwrap();
+    assert_eq!(both.key.to_string(), "192.0.2.10:*/both");
+    assert_eq!(both.on_down, OnDown::Keep);
     let udp = vip(json!({"protocol": "udp"})).unwrap();
     assert_eq!((udp.udp, udp.on_down), (UdpPolicy::Rehash, OnDown::Reset));
 }
@@ -387,9 +390,49 @@ fn vips_that_are_wrong_are_refused() {
         (json!({"address": "127.0.0.1"}), BadVip, "loopback"),
         (json!({"address": "www"}), BadVip, "no IP address"),
         (json!({"address": "2001:db8::"}), BadVip, "last 64 bits"),
-        (json!({"port": 0}), BadVip, "port 0"),
+        (json!({"port": "0-9"}), BadVip, "write 0 for all ports"),
+        (json!({"port": "90-80"}), BadVip, "write \"80-90\""),
+        (json!({"port": "80-80"}), BadVip, "write 80"),
+        (json!({"port": "80"}), BadVip, "write the number 80"),
+        (json!({"port": "http"}), BadVip, "8000-8999"),
+        (json!({"port": 65_536}), BadVip, "65535"),
+        (json!({"port": 80.5}), BadVip, "65535"),
+        (json!({"port": true}), BadVip, "8000-8999"),
+        (json!({"address": "2001:db8::/64x"}), BadVip, "no prefix"),
+        (
+            json!({"address": "2001:db8::1/64"}),
+            BadVip,
+            "write 2001:db8::/64",
+        ),
+        (
+            json!({"address": "2001:0db8::/64"}),
+            BadVip,
+            "write 2001:db8::/64",
+        ),
+        (
+            json!({"address": "2001:db8::1/128"}),
+            BadVip,
+            "write 2001:db8::1",
+        ),
+        (json!({"address": "2000::/3"}), BadVip, "/16"),
+        (json!({"address": "10.0.0.0/7"}), BadVip, "/8"),
+        (
+            json!({"address": "fe80::/64"}),
+            BadVip,
+            "no client can reach",
+        ),
+        (
+            json!({"address": "224.0.0.0/8"}),
+            BadVip,
+            "no client can reach",
+        ),
+        (
+            json!({"address": "2001:db8::"}),
+            BadVip,
+            "2001:db8::/64 for all",
+        ),
         (json!({"port": null}), BadVip, "port is missing"),
-        (json!({"protocol": "sctp"}), BadVip, "tcp, udp"),
+        (json!({"protocol": "sctp"}), BadVip, "tcp, udp, both"),
         (json!({"mode": "nat"}), BadVip, "l2, ipip"),
         (json!({"service": null}), BadVip, "service is missing"),
         (json!({"service": "A"}), BadVip, "\"A\""),
@@ -489,9 +532,11 @@ proptest! {
     }
 
     #[test]
-    fn vips_survive_the_round_trip(port in 1u16.., udp: bool, ipip: bool, open: bool, millis in 0u64..86_400_000) {
+    fn vips_survive_the_round_trip(port: u16, last: u16, protocol in prop::sample::select(vec!["tcp", "udp", "both"]), prefix: bool, ipip: bool, open: bool, millis in 0u64..86_400_000) {
         let choices = json!({
-            "address": "2001:db8::10", "port": port, "protocol": if udp { "udp" } else { "tcp" },
+            "address": if prefix { "2001:db8::/64" } else { "2001:db8::10" },
+            "port": if port > 0 && last > port { json!(format!("{port}-{last}")) } else { json!(port) },
+            "protocol": protocol,
             "mode": if ipip { "ipip" } else { "l2" }, "on_empty": if open { "open" } else { "drop" },
             "udp": "sticky", "unserved": "pass", "on_down": if open { "keep" } else { "reset" },
             "drain": format!("{millis}ms"), "slots": 251,

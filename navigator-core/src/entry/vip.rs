@@ -1,15 +1,15 @@
 //! VIPs, as operators set them.
 
 use super::{
-    Flaw, RejectReason, Rejection,
+    BadCidr, Cidr, Flaw, RejectReason, Rejection, Rules,
     address::{check_instance_address, parse_ip, parse_name},
     format_duration,
     json::{Fields, parse_object},
 };
 use crate::{
     model::{
-        DEFAULT_DRAIN, DEFAULT_SLOTS, ForwardMode, OnDown, OnEmpty, Protocol, ServiceName,
-        UdpPolicy, UnservedPolicy, Vip, VipKey, keys,
+        BadPorts, DEFAULT_DRAIN, DEFAULT_SLOTS, ForwardMode, OnDown, OnEmpty, Ports, Protocol,
+        ServiceName, UdpPolicy, UnservedPolicy, Vip, VipKey, keys,
     },
     prime,
 };
@@ -20,6 +20,20 @@ use std::{net::IpAddr, time::Duration};
 pub const MIN_SLOTS: u32 = 251;
 /// The most slots of a VIP; prime.
 pub const MAX_SLOTS: u32 = 655_373;
+/// The shortest prefixes that can be VIPs.
+const MIN_PREFIX_V4: u8 = 8;
+const MIN_PREFIX_V6: u8 = 16;
+/// Networks that no VIP's prefix may touch.
+const USELESS: [&str; 8] = [
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/3",
+    "::/16",
+    "fe80::/10",
+    "ff00::/8",
+    "::ffff:0:0/96",
+];
 const MAX_DRAIN: Duration = Duration::from_secs(86_400);
 
 /// Reads a VIP: the key `/navigator/vips/<name>`, and as the value an object
@@ -32,6 +46,27 @@ pub fn parse_vip(key: &str, value: &[u8]) -> Result<Vip, Rejection> {
     parse(key, value).map_err(|flaw| flaw.of(key))
 }
 
+/// Whether a prefix spares the addresses of this host, whose own traffic would get lost.
+///
+/// # Errors
+/// `bad_vip` with the address that it covers.
+pub fn check_prefix(vip: &Vip, rules: &Rules) -> Result<(), Rejection> {
+    let mut own = rules.host_addresses.iter();
+    match own.find(|ip| vip.key.is_prefix() && vip.key.covers(**ip)) {
+        None => Ok(()),
+        Some(ip) => {
+            let network = vip.key.network();
+            let detail = format!(
+                "address {network}: has {ip}, an address of this host, whose own traffic would be \
+                 taken for the VIP's: choose a prefix that is routed to this host and none of its own"
+            );
+            Err(RejectReason::BadVip
+                .because(detail)
+                .of(&keys::vip(&vip.name)))
+        }
+    }
+}
+
 fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
     let name = key.strip_prefix(keys::VIPS).ok_or_else(|| {
         RejectReason::KeyMismatch.because(format!("a VIP's key starts with {}", keys::VIPS))
@@ -40,7 +75,11 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
     let map = parse_object(value)?;
     let fields = Fields::new(&map, "", RejectReason::BadVip);
     check_body_name(&fields, &name)?;
-    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let protocols = [
+        ("tcp", Protocol::Tcp),
+        ("udp", Protocol::Udp),
+        ("both", Protocol::Both),
+    ];
     let protocol = fields
         .choice("protocol", &protocols)?
         .unwrap_or(Protocol::Tcp);
@@ -52,11 +91,13 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
         ("drop", UnservedPolicy::Drop),
         ("pass", UnservedPolicy::Pass),
     ];
+    let (address, prefix) = parse_address(&fields)?;
     Ok(Vip {
         key: VipKey {
-            address: parse_address(&fields)?,
+            address,
+            prefix,
             protocol,
-            port: fields.port("port")?.ok_or_else(|| fields.missing("port"))?,
+            ports: parse_ports(&fields)?,
         },
         service: parse_service(&fields)?,
         mode: fields.choice("mode", &modes)?.unwrap_or(ForwardMode::L2),
@@ -66,7 +107,7 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
         on_down: fields
             .choice("on_down", &on_down)?
             .unwrap_or(match protocol {
-                Protocol::Tcp => OnDown::Keep,
+                Protocol::Tcp | Protocol::Both => OnDown::Keep,
                 Protocol::Udp => OnDown::Reset,
             }),
         on_empty: fields.choice("on_empty", &on_empty)?.unwrap_or_default(),
@@ -88,10 +129,14 @@ fn check_body_name(fields: &Fields<'_>, name: &ServiceName) -> Result<(), Flaw> 
     }
 }
 
-fn parse_address(fields: &Fields<'_>) -> Result<IpAddr, Flaw> {
+/// The address, and how many of its leading bits count.
+fn parse_address(fields: &Fields<'_>) -> Result<(IpAddr, u8), Flaw> {
     let text = fields
         .text("address")?
         .ok_or_else(|| fields.missing("address"))?;
+    if text.contains('/') {
+        return parse_prefix(fields, text);
+    }
     let checked = parse_ip(text).and_then(|ip| check_instance_address(ip).map(|()| ip));
     let ip = checked.map_err(|flaw| RejectReason::BadVip.because(flaw.detail))?;
     if ip.is_loopback() {
@@ -99,10 +144,71 @@ fn parse_address(fields: &Fields<'_>) -> Result<IpAddr, Flaw> {
         return Err(fields.flaw("address", ip, cure));
     }
     if matches!(ip, IpAddr::V6(ip) if ip.octets()[8..] == [0; 8]) {
-        let cure = "an address whose last 64 bits are zero is that of a subnet's routers: choose another one";
+        let cure = format_args!(
+            "an address whose last 64 bits are zero is that of a subnet's routers: choose another \
+             one, or write {ip}/64 for all addresses of the subnet"
+        );
         return Err(fields.flaw("address", ip, cure));
     }
-    Ok(ip)
+    Ok((ip, VipKey::whole(ip)))
+}
+
+/// A prefix: all addresses of a network.
+fn parse_prefix(fields: &Fields<'_>, text: &str) -> Result<(IpAddr, u8), Flaw> {
+    let bad = |cure: &dyn std::fmt::Display| Err(fields.flaw("address", text, cure));
+    let cidr: Cidr = match text.parse() {
+        Ok(cidr) => cidr,
+        Err(BadCidr::HostBits(_, cidr)) => {
+            let cure = "has bits set behind its prefix: write";
+            return bad(&format_args!("{cure} {cidr}, or leave the prefix out"));
+        }
+        Err(BadCidr::Malformed(_)) => return bad(&"is no prefix: write it as 2001:db8:1::/64"),
+    };
+    let (ip, length) = (cidr.network(), cidr.prefix());
+    let shortest = if ip.is_ipv4() {
+        MIN_PREFIX_V4
+    } else {
+        MIN_PREFIX_V6
+    };
+    if cidr.to_string() != text {
+        return bad(&format_args!("is not in canonical text: write {cidr}"));
+    }
+    if length == VipKey::whole(ip) {
+        return bad(&format_args!("is one address: write {ip}"));
+    }
+    if length < shortest {
+        return bad(&format_args!(
+            "is too wide: the shortest prefix is /{shortest}"
+        ));
+    }
+    for useless in USELESS {
+        if useless
+            .parse::<Cidr>()
+            .is_ok_and(|useless| useless.meets(&cidr))
+        {
+            return bad(&format_args!(
+                "has addresses of {useless}, which no client can reach"
+            ));
+        }
+    }
+    Ok((ip, length))
+}
+
+/// One port, a range such as `"8000-8999"`, or 0 for all.
+fn parse_ports(fields: &Fields<'_>) -> Result<Ports, Flaw> {
+    let value = fields.get("port").ok_or_else(|| fields.missing("port"))?;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let ports: Ports = text
+        .parse()
+        .map_err(|BadPorts(_, why)| fields.flaw("port", value, why))?;
+    if value.is_string() && (ports.single().is_some() || ports == Ports::ALL) {
+        let cure = format_args!("is a text: write the number {ports}");
+        return Err(fields.flaw("port", value, cure));
+    }
+    Ok(ports)
 }
 
 fn parse_service(fields: &Fields<'_>) -> Result<ServiceName, Flaw> {
@@ -132,8 +238,8 @@ fn parse_slots(fields: &Fields<'_>) -> Result<u32, Flaw> {
 /// The value of a VIP's entry: what [`parse_vip`] reads as `vip`.
 pub fn vip_json(vip: &Vip) -> Value {
     json!({
-        "address": vip.key.address,
-        "port": vip.key.port,
+        "address": vip.key.network(),
+        "port": vip.key.ports,
         "protocol": vip.key.protocol,
         "service": vip.service,
         "mode": vip.mode,

@@ -6,7 +6,7 @@ use crate::snapshot::{
 };
 use navigator_core::{
     health::Health,
-    model::{ForwardMode, Order, Protocol},
+    model::{ForwardMode, Order, Ports, Protocol},
     plan::members::State,
 };
 use std::net::SocketAddr;
@@ -73,7 +73,8 @@ fn web() -> VipView {
     VipView {
         name: "web".to_owned(),
         address: [192, 0, 2, 10].into(),
-        port: 80,
+        prefix: 32,
+        port: Ports::one(80),
         protocol: Protocol::Tcp,
         mode: ForwardMode::L2,
         service: "web".to_owned(),
@@ -98,7 +99,8 @@ fn empty() -> VipView {
     VipView {
         name: "api".to_owned(),
         address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
-        port: 443,
+        prefix: 128,
+        port: Ports::one(443),
         mode: ForwardMode::Ipip,
         service: "api".to_owned(),
         applied: false,

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use navigator_core::{
-    entry::{Rejection, parse_endpoint, parse_instance, parse_order, parse_vip},
+    entry::{Rejection, check_prefix, parse_endpoint, parse_instance, parse_order, parse_vip},
     model::{InstanceKey, ServiceName, Vip, keys},
 };
 use serde::Deserialize;
@@ -56,6 +56,7 @@ pub(super) async fn put_vip(State(state): State<ApiState>, path: OnePath, body: 
     let key = keys::vip(&service_name(path?.0)?);
     let body = body?;
     let vip = parse_vip(&key, &body).map_err(refused)?;
+    check_prefix(&vip, &state.rules).map_err(refused)?;
     not_in_config(&state, &key)?;
     fits_what_is_applied(&state, &vip)?;
     state.registry.put(&key, body.into(), None).await?;
@@ -141,16 +142,20 @@ fn not_in_config(state: &ApiState, key: &str) -> Result<(), Problem> {
 
 fn fits_what_is_applied(state: &ApiState, vip: &Vip) -> Result<(), Problem> {
     let (_, snapshot) = state.snapshots.borrow().clone();
-    let there = snapshot.vips.iter().find(|there| {
-        (there.address, there.port, there.protocol)
-            == (vip.key.address, vip.key.port, vip.key.protocol)
-    });
+    // Another one may hold a key that is not the same and still in the way.
+    let rival = snapshot
+        .vips
+        .iter()
+        .find(|there| there.name != vip.name.as_str() && there.key().rivals(&vip.key));
+    let there = rival.or_else(|| snapshot.vips.iter().find(|there| there.key() == vip.key));
     match there {
         Some(there) if there.name != vip.name.as_str() => Err(Problem::conflict(
             "duplicate",
             format!(
                 "VIP {}: {} is served by VIP {} already",
-                vip.name, vip.key, there.name
+                vip.name,
+                there.key(),
+                there.name
             ),
         )),
         Some(there) if there.applied && there.slots != vip.slots => Err(Problem::conflict(

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use navigator_core::{
     entry::{format_duration, parse_duration, parse_endpoint},
-    model::{DEFAULT_WEIGHT, MAX_WEIGHT, ServiceName},
+    model::{DEFAULT_WEIGHT, MAX_WEIGHT, Ports, ServiceName},
 };
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -209,14 +209,14 @@ pub enum VipCommand {
 pub struct VipArgs {
     /// Its name.
     pub name: ServiceName,
-    /// Virtual address.
+    /// Virtual address, or a prefix such as 2001:db8:1::/64.
     #[arg(long)]
-    pub address: std::net::IpAddr,
-    /// Port.
-    #[arg(long)]
-    pub port: u16,
+    pub address: String,
+    /// Port, a range such as 8000-8999, or 0 for all ports.
+    #[arg(long, value_name = "PORTS")]
+    pub port: Ports,
     /// Transport protocol.
-    #[arg(long, value_parser = ["tcp", "udp"], default_value = "tcp")]
+    #[arg(long, value_parser = ["tcp", "udp", "both"], default_value = "tcp")]
     pub protocol: String,
     /// The service whose instances serve it.
     #[arg(long)]

@@ -41,8 +41,8 @@ async fn remove(client: &Client, name: &ServiceName) -> Outcome {
 fn value(args: &VipArgs) -> Value {
     let text = |text: &Option<String>| text.clone().map(Value::from);
     let members = [
-        ("address", Some(args.address.to_string().into())),
-        ("port", Some(args.port.into())),
+        ("address", Some(args.address.clone().into())),
+        ("port", serde_json::to_value(args.port).ok()),
         ("protocol", Some(args.protocol.clone().into())),
         ("service", Some(args.service.as_str().into())),
         ("mode", Some(args.mode.clone().into())),

@@ -3,13 +3,13 @@
 
 use super::{
     AdoptedBackend, AdoptedVip, VipSettings,
-    addresses::{self, Place, Way},
+    addresses::{self, Network, Place, Way},
     backends::{self, Entry, Fate, forward_mode},
     plane::{Plane, VipEntry},
+    ports::{ports, words},
     slots::count,
     store::{Store, Table},
-    sweep::Garbage,
-    vips::{put_record, read_record},
+    vips::{put_record, read_record, record_port},
 };
 use navigator_common::{
     backend::{BackendInfo, BackendWord, TAKES_NEW, USABLE},
@@ -33,6 +33,7 @@ impl<S: Store> Plane<S> {
                 self.adopt_address(Way { bucket, way });
             }
         }
+        self.adopt_prefixes();
         self.wipe_lost_vips();
         self.adopt_backends();
         self.adopt_egress();
@@ -46,74 +47,125 @@ impl<S: Store> Plane<S> {
             return;
         }
         let address = IpAddr::from(addr);
+        let network = Network {
+            address,
+            prefix: VipKey::whole(address),
+        };
         let (first, second) = addr_buckets(addr, ADDR_BUCKETS);
-        let sound = word.multiplier() != 0
-            && word.log2_size() <= 16
-            && [first, second].contains(&way.bucket)
-            && self.addresses.get(address).is_none()
-            && self.ports.take_at(word.base(), 1 << word.log2_size());
-        if !sound {
+        if ![first, second].contains(&way.bucket) || !self.adopt_table(network, word) {
             tracing::warn!("{address}: damaged entry in pinned map VIP_ADDRS, taken out");
             addresses::clear(&self.store, way);
             return;
         }
-        self.addresses.adopt(address, Place { way, word });
-        let ports = word.base()..word.base() + (1 << word.log2_size());
-        let served = ports
-            .filter(|&index| self.adopt_port(address, word, index))
-            .count();
-        if served == 0 {
-            tracing::warn!("{address}: no port of it is served, taken out");
-            if let Some(place) = self.addresses.withdraw(&self.store, address) {
-                self.limbo.push(Garbage::Address(place.way));
-                self.limbo.push(Garbage::Ports(word));
+        let way = Some(way);
+        self.adopt_network(network, Place { way, word });
+    }
+
+    fn adopt_prefixes(&mut self) {
+        for (addr, bits, word) in self.store.prefixes() {
+            let word = AddrWord(word);
+            match Network::from_map(addr, bits) {
+                Some(network) if self.adopt_table(network, word) => {
+                    self.adopt_network(network, Place { way: None, word });
+                }
+                _ => {
+                    let address = IpAddr::from(addr);
+                    tracing::warn!(
+                        "{address}: damaged entry in pinned map VIP_PREFIXES, taken out"
+                    );
+                    if let Err(error) = self.store.set_prefix(addr, bits, None) {
+                        tracing::error!("{address}: {error}");
+                    }
+                }
             }
         }
+        addresses::tell_of_prefixes(&self.store, self.addresses.prefixes() > 0);
     }
 
-    /// Adopts the VIP that a port entry leads to; whether there is one.
-    fn adopt_port(&mut self, address: IpAddr, word: AddrWord, index: u32) -> bool {
-        let port = PortWord(self.store.load(Table::Ports, index as usize));
-        if port == PortWord::default() {
-            return false;
-        }
-        if self.adopt_vip(address, word, index, port).is_some() {
-            return true;
-        }
-        tracing::warn!("{address}: damaged entry {index} in pinned map PORTS, taken out");
-        self.store.store(Table::Ports, index as usize, 0);
-        false
+    /// Whether a word is one that a network can lead to, and its port table nobody else's yet.
+    fn adopt_table(&mut self, network: Network, word: AddrWord) -> bool {
+        word.multiplier() != 0
+            && word.log2_size() <= 16
+            && self.addresses.get(network).is_none()
+            && self.ports.take_at(word.base(), word.entries())
     }
 
-    fn adopt_vip(
+    fn adopt_network(&mut self, network: Network, place: Place) {
+        self.addresses.adopt(network, place);
+        let word = place.word;
+        let mut served: HashMap<VipKey, usize> = HashMap::new();
+        for index in word.base()..word.base() + word.entries() {
+            let port = PortWord(self.store.load(Table::Ports, index as usize));
+            if port == PortWord::default() {
+                continue;
+            }
+            if let Some(key) = self.adopt_port(network, word, index, port) {
+                *served.entry(key).or_default() += 1;
+            } else {
+                tracing::warn!("{network:?}: damaged entry {index} in pinned map PORTS, taken out");
+                self.store.store(Table::Ports, index as usize, 0);
+            }
+        }
+        // One that was being taken out when the old daemon ended.
+        let halves: Vec<VipKey> = served
+            .iter()
+            .filter(|(key, found)| **found < key.protocol.numbers().len())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in halves {
+            self.remove_vip(&key);
+            served.remove(&key);
+        }
+        if served.is_empty() && self.addresses.get(network).is_some() {
+            tracing::warn!("{network:?}: no port of it is served, taken out");
+            self.withdraw_address(network);
+        }
+    }
+
+    /// Adopts the VIP that a port entry leads to, unless another entry did already.
+    fn adopt_port(
         &mut self,
-        address: IpAddr,
+        network: Network,
         word: AddrWord,
         index: u32,
         port: PortWord,
-    ) -> Option<()> {
-        let protocol = match port.protocol() {
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            _ => return None,
-        };
-        let key = VipKey {
-            address,
-            protocol,
-            port: port.port(),
-        };
-        let in_place = word.port_index(port.port(), port.protocol()) == index;
+    ) -> Option<VipKey> {
         let record = read_record(&self.store, port.vip());
+        let id = port.vip() as u16;
+        let key = VipKey {
+            address: network.address,
+            prefix: network.prefix,
+            protocol: Protocol::from_number(PortWord(record.port).protocol())?,
+            ports: ports(port)?,
+        };
+        let in_place = if port.is_range() {
+            index >= word.range_base()
+        } else {
+            index == word.port_index(port.port(), port.protocol())
+        };
+        let named = record.address == network.address.into()
+            && record.bits == u64::from(network.bits())
+            && record.port == record_port(&key, id)
+            && words(&key, id).contains(&port);
+        if !in_place || !named {
+            return None;
+        }
+        match self.vips.get(&key) {
+            Some(vip) => (vip.id == id).then_some(key),
+            None => self.adopt_vip(key, id, word, &record).map(|()| key),
+        }
+    }
+
+    fn adopt_vip(&mut self, key: VipKey, id: u16, word: AddrWord, record: &Vip) -> Option<()> {
         let slots = u32::try_from(record.slots)
             .ok()
             .filter(|&slots| slots > 0)?;
-        let named = record.address == address.into() && record.port == port.0;
-        if !in_place || !named || !self.vip_ids.take_at(port.vip(), 1) {
+        if !self.vip_ids.take_at(id.into(), 1) {
             return None;
         }
         let table = VipWord(record.word);
         if !self.slots.take_at(table.base(), slots) {
-            self.vip_ids.give(port.vip(), 1);
+            self.vip_ids.give(id.into(), 1);
             return None;
         }
         let settings = VipSettings {
@@ -133,7 +185,7 @@ impl<S: Store> Plane<S> {
             },
         };
         let entry = VipEntry {
-            id: port.vip() as u16,
+            id,
             settings,
             base: table.base(),
             at_risk: 0,
@@ -312,11 +364,11 @@ struct Found {
 }
 
 /// Stands for the VIP of a record that belongs to none.
-const NO_VIP: VipKey = VipKey {
-    address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-    protocol: Protocol::Tcp,
-    port: 0,
-};
+const NO_VIP: VipKey = VipKey::new(
+    IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    Protocol::Tcp,
+    0,
+);
 
 /// One id for each instance of a VIP. An instance has two where the old daemon was
 /// about to move it from one to another: the one with more slots stays. A record that

@@ -3,6 +3,7 @@
 
 use super::{
     Applied, DataplaneError, DataplaneResult, NOBODY, VipPlan, VipSettings,
+    addresses::Network,
     backends::{Entry, Fate, flags},
     plane::{Plane, VipEntry},
     slots::Retable,
@@ -34,7 +35,7 @@ pub(super) fn check(plan: &VipPlan) -> DataplaneResult<()> {
         let entries = plan.table.len();
         return Err(bad(format!("{entries} table entries for {slots} slots")));
     }
-    if Addr::from(plan.vip.key.address).lo == 0 {
+    if !plan.vip.key.is_prefix() && Addr::from(plan.vip.key.address).lo == 0 {
         return Err(bad(
             "an IPv6 address whose last 64 bits are zero cannot be a VIP: choose another address"
                 .to_owned(),
@@ -62,8 +63,8 @@ pub(super) fn check(plan: &VipPlan) -> DataplaneResult<()> {
 pub(super) fn vip_flags(vip: &VipSettings) -> u16 {
     match (vip.key.protocol, vip.udp) {
         (Protocol::Tcp, _) => 0,
-        (Protocol::Udp, UdpPolicy::Rehash) => VipWord::FOLLOW_TABLE,
-        (Protocol::Udp, UdpPolicy::Sticky) => VipWord::TRACK_ALL,
+        (Protocol::Udp | Protocol::Both, UdpPolicy::Rehash) => VipWord::FOLLOW_TABLE,
+        (Protocol::Udp | Protocol::Both, UdpPolicy::Sticky) => VipWord::TRACK_ALL,
     }
 }
 
@@ -159,7 +160,14 @@ impl<S: Store> Plane<S> {
         };
         self.write_fresh(&ids, reserved.vip);
         let slots_written = self.fill_table(reserved.base, owners);
-        self.publish(&plan.vip, &reserved);
+        if let Err(error) = self.publish(&plan.vip, &reserved) {
+            self.unreserve(&reserved, plan.vip.slots);
+            for &id in ids.members.values() {
+                self.backends.retire(&self.store, id, None);
+            }
+            self.backends.unslot(&plan.vip.key);
+            return Err(error);
+        }
         let entry = VipEntry {
             id: reserved.vip,
             settings: plan.vip.clone(),
@@ -168,7 +176,7 @@ impl<S: Store> Plane<S> {
             members: ids.members,
         };
         self.vips.insert(plan.vip.key, entry);
-        self.settle_flags(plan.vip.key.address);
+        self.settle_flags(Network::of(&plan.vip.key));
         Ok(Applied {
             slots_written,
             at_risk: 0,
@@ -196,7 +204,7 @@ impl<S: Store> Plane<S> {
 
         let change = Retable {
             owners,
-            opens_windows: vip_flags(&plan.vip) == 0,
+            opens_windows: plan.vip.key.protocol != Protocol::Udp,
             epoch: (self.epoch + 1) % Slot::EPOCHS,
         };
         let done = Self::retable(&self.store, &mut self.backends, &mut vip, &change);
@@ -216,7 +224,7 @@ impl<S: Store> Plane<S> {
         vip.members = ids.members;
         let at_risk = vip.at_risk;
         self.vips.insert(plan.vip.key, vip);
-        self.settle_flags(plan.vip.key.address);
+        self.settle_flags(Network::of(&plan.vip.key));
         Applied {
             slots_written: done.written,
             at_risk,

@@ -6,9 +6,12 @@ use super::{
     plane::Plane,
     store::{Sizes, Store, Table, WayOut},
 };
-use navigator_common::reason::{COUNTERS, Traffic};
+use navigator_common::{
+    addr::Addr,
+    reason::{COUNTERS, Traffic},
+};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -51,6 +54,8 @@ struct Words {
 struct Outside {
     devices: HashMap<u8, u32>,
     traffic: HashMap<u32, Traffic>,
+    /// By first address (its words) and leading bits.
+    prefixes: BTreeMap<(u64, u64, u32), u64>,
     #[cfg(test)]
     journal: Option<Vec<Event>>,
 }
@@ -61,6 +66,8 @@ struct Outside {
 pub(super) enum Event {
     /// A word was stored.
     Store(Table, usize, u64),
+    /// A prefix was set or taken out.
+    Prefix(Addr, u32, Option<u64>),
     /// A grace period passed.
     Grace,
 }
@@ -128,6 +135,7 @@ impl MemoryStore {
             }
         }
         copy.outside().devices = self.outside().devices.clone();
+        copy.outside().prefixes = self.outside().prefixes.clone();
         copy.outside().traffic = self.outside().traffic.clone();
         copy
     }
@@ -189,6 +197,26 @@ impl Store for MemoryStore {
 
     fn device(&self, egress: u8) -> Option<u32> {
         self.outside().devices.get(&egress).copied()
+    }
+
+    fn set_prefix(&self, prefix: Addr, bits: u32, word: Option<u64>) -> DataplaneResult<()> {
+        let key = (prefix.hi, prefix.lo, bits);
+        let mut outside = self.outside();
+        match word {
+            Some(word) => outside.prefixes.insert(key, word),
+            None => outside.prefixes.remove(&key),
+        };
+        drop(outside);
+        #[cfg(test)]
+        self.note(Event::Prefix(prefix, bits, word));
+        Ok(())
+    }
+
+    fn prefixes(&self) -> Vec<(Addr, u32, u64)> {
+        let outside = self.outside();
+        let all = outside.prefixes.iter();
+        all.map(|(&(hi, lo, bits), &word)| (Addr { hi, lo }, bits, word))
+            .collect()
     }
 
     fn traffic(&self, backend: u32) -> Traffic {

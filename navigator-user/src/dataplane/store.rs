@@ -3,6 +3,7 @@
 
 use super::DataplaneResult;
 use navigator_common::{
+    addr::Addr,
     backend::Backend,
     flow::WAYS,
     maps::{self, MapSpec},
@@ -150,6 +151,13 @@ pub trait Store: Send {
     /// The device under an egress index.
     fn device(&self, egress: u8) -> Option<u32>;
 
+    /// Lets the addresses that begin with `bits` leading bits of `prefix` lead to this
+    /// [`navigator_common::vip::AddrWord`], or nowhere.
+    fn set_prefix(&self, prefix: Addr, bits: u32, word: Option<u64>) -> DataplaneResult<()>;
+
+    /// All prefixes: first address, leading bits, word.
+    fn prefixes(&self) -> Vec<(Addr, u32, u64)>;
+
     /// What was sent under a backend id, all CPUs together.
     fn traffic(&self, backend: u32) -> Traffic;
 
@@ -187,6 +195,8 @@ words! {
     vip_address = Vip.address;
     /// A VIP's port word.
     vip_port = Vip.port;
+    /// How many leading bits of a VIP's address count.
+    vip_bits = Vip.bits;
     /// A backend's mutable word.
     backend_word = Backend.word;
     /// A backend's scalars.

@@ -2,20 +2,19 @@
 
 use super::{
     DataplaneError, DataplaneResult, VipSettings,
-    addresses::{self, Addresses, Way},
+    addresses::{self, Addresses, Network, Place, Way},
     apply::vip_flags,
-    plane::Plane,
-    ports::find_table,
-    store::{Store, Table, put, vip_address, vip_port, vip_slots, vip_word},
+    plane::{Plane, VipEntry},
+    ports::{NoTable, PortTable, word, words},
+    store::{Store, Table, put, vip_address, vip_bits, vip_port, vip_slots, vip_word},
     sweep::Garbage,
 };
 use navigator_common::{
     addr::Addr,
-    maps::ADDR_BUCKETS,
-    vip::{AddrWord, BUCKET_WAYS, PortWord, Vip, VipWord},
+    maps::{ADDR_BUCKETS, PREFIX_ENTRIES},
+    vip::{AddrWord, BUCKET_WAYS, MAX_RANGES, PortWord, Vip, VipWord},
 };
 use navigator_core::model::{UnservedPolicy, VipKey};
-use std::net::IpAddr;
 
 /// Room for a new VIP, in every table.
 pub(super) struct Reserved {
@@ -24,14 +23,21 @@ pub(super) struct Reserved {
     port: PortPlace,
 }
 
-/// Where the port word of a new VIP goes.
+/// Where the port words of a new VIP go.
 enum PortPlace {
     /// A free entry of its address's table.
-    InPlace { index: u32 },
+    InPlace { index: u32, word: PortWord },
     /// A new table for an address that is there already.
-    NewTable { word: AddrWord },
-    /// The first table of a new address.
-    NewAddress { word: AddrWord, way: Way },
+    NewTable(NewTable),
+    /// The first table of a new address, and the address's entry.
+    NewAddress { table: NewTable, way: Option<Way> },
+}
+
+/// A port table with room for it.
+struct NewTable {
+    /// What will lead to it.
+    word: AddrWord,
+    entries: Vec<u64>,
 }
 
 impl<S: Store> Plane<S> {
@@ -50,7 +56,7 @@ impl<S: Store> Plane<S> {
                 cure: "remove VIPs that are not needed",
             });
         };
-        match self.reserve_port(vip) {
+        match self.reserve_port(vip, id as u16) {
             Ok(port) => Ok(Reserved {
                 base,
                 vip: id as u16,
@@ -64,128 +70,158 @@ impl<S: Store> Plane<S> {
         }
     }
 
-    fn reserve_port(&mut self, vip: &VipSettings) -> DataplaneResult<PortPlace> {
-        let VipKey {
-            address,
-            protocol,
-            port,
-        } = vip.key;
-        let flags = self.address_flags(address) | unserved_flag(vip);
-        let Some(place) = self.addresses.get(address) else {
-            let way = Addresses::free_way(&self.store, address).ok_or(DataplaneError::Full {
+    /// Gives back what was taken for a VIP that could not be published.
+    pub(super) fn unreserve(&mut self, reserved: &Reserved, slots: u32) {
+        if let PortPlace::NewTable(table) | PortPlace::NewAddress { table, .. } = &reserved.port {
+            self.ports.give(table.word.base(), table.word.entries());
+        }
+        put_record(&self.store, reserved.vip.into(), &Vip::default());
+        self.vip_ids.give(reserved.vip.into(), 1);
+        self.slots.give(reserved.base, slots);
+    }
+
+    fn reserve_port(&mut self, vip: &VipSettings, id: u16) -> DataplaneResult<PortPlace> {
+        let network = Network::of(&vip.key);
+        let flags = self.address_flags(network) | unserved_flag(vip);
+        let new = words(&vip.key, id);
+        let Some(place) = self.addresses.get(network) else {
+            let way = self.free_way(network)?;
+            let table = self.take_table(&new, flags)?;
+            return Ok(PortPlace::NewAddress { table, way });
+        };
+        if let &[word] = new.as_slice()
+            && !word.is_range()
+        {
+            let index = place.word.port_index(word.port(), word.protocol());
+            if self.store.load(Table::Ports, index as usize) == 0 {
+                return Ok(PortPlace::InPlace { index, word });
+            }
+        }
+        let mut all = self.words_of(network);
+        all.extend(new);
+        Ok(PortPlace::NewTable(self.take_table(&all, flags)?))
+    }
+
+    /// A free entry for a new address; a prefix needs room in the trie only.
+    fn free_way(&self, network: Network) -> DataplaneResult<Option<Way>> {
+        if !network.is_prefix() {
+            let way = Addresses::free_way(&self.store, network.address);
+            return way.map(Some).ok_or(DataplaneError::Full {
                 table: "vip_addresses",
                 capacity: u64::from(ADDR_BUCKETS) * BUCKET_WAYS as u64,
                 cure: "too many VIP addresses fall into one bucket: choose another address for this VIP",
-            })?;
-            let base = self.take_ports(0)?;
-            let word = AddrWord::new(base, 0, flags, 1);
-            return Ok(PortPlace::NewAddress { word, way });
-        };
-        let index = place.word.port_index(port, protocol.number());
-        if self.store.load(Table::Ports, index as usize) == 0 {
-            return Ok(PortPlace::InPlace { index });
+            });
         }
-        let mut ports = self.ports_of(address);
-        ports.push((port, protocol.number()));
-        let (log2, multiplier) = find_table(&ports).ok_or(DataplaneError::Full {
-            table: "ports",
-            capacity: self.ports.capacity().into(),
-            cure: "too many ports on one address: spread them over several addresses",
-        })?;
-        let base = self.take_ports(log2)?;
-        let word = AddrWord::new(base, log2, flags, multiplier);
-        Ok(PortPlace::NewTable { word })
-    }
-
-    fn take_ports(&mut self, log2: u8) -> DataplaneResult<u32> {
-        self.ports.take(1 << log2).ok_or(DataplaneError::Full {
-            table: "ports",
-            capacity: self.ports.capacity().into(),
-            cure: "remove VIPs that are not needed, or use fewer ports on each address",
+        if self.addresses.prefixes() < PREFIX_ENTRIES as usize {
+            return Ok(None);
+        }
+        Err(DataplaneError::Full {
+            table: "vip_prefixes",
+            capacity: PREFIX_ENTRIES.into(),
+            cure: "remove VIPs that are not needed, or join their prefixes to wider ones",
         })
     }
 
-    fn ports_of(&self, address: IpAddr) -> Vec<(u16, u8)> {
-        self.vips_of(address)
-            .map(|(key, _)| (key.port, key.protocol.number()))
-            .collect()
+    /// Room for a table of these words.
+    fn take_table(&mut self, words: &[PortWord], flags: u8) -> DataplaneResult<NewTable> {
+        let capacity = self.ports.capacity().into();
+        let full = |table, capacity, cure| DataplaneError::Full {
+            table,
+            capacity,
+            cure,
+        };
+        let table = PortTable::of(words).map_err(|none| match none {
+            NoTable::Ports => full(
+                "ports",
+                capacity,
+                "too many ports on one address: spread them over several addresses",
+            ),
+            NoTable::Ranges => full(
+                "port_ranges of the address",
+                MAX_RANGES.into(),
+                "join ranges to wider ones, or spread them over several addresses (one of TCP and UDP counts twice)",
+            ),
+        })?;
+        let base = self.ports.take(table.word.entries()).ok_or(full(
+            "ports",
+            capacity,
+            "remove VIPs that are not needed, or use fewer ports on each address",
+        ))?;
+        Ok(NewTable {
+            word: AddrWord(table.word.0 | u64::from(base)).with_flags(flags),
+            entries: table.entries,
+        })
     }
 
-    fn vips_of(&self, address: IpAddr) -> impl Iterator<Item = (&VipKey, &super::plane::VipEntry)> {
-        self.vips
-            .iter()
-            .filter(move |(key, _)| key.address == address)
+    fn words_of(&self, network: Network) -> Vec<PortWord> {
+        let vips = self.vips_of(network);
+        vips.flat_map(|(key, vip)| words(key, vip.id)).collect()
     }
 
-    /// Publishes a VIP whose table is filled: its record, its port, its address.
-    pub(super) fn publish(&mut self, vip: &VipSettings, reserved: &Reserved) {
-        let store = &self.store;
-        let VipKey {
-            address,
-            protocol,
-            port,
-        } = vip.key;
-        let port_word = PortWord::new(port, protocol.number(), reserved.vip);
+    fn vips_of(&self, network: Network) -> impl Iterator<Item = (&VipKey, &VipEntry)> {
+        let vips = self.vips.iter();
+        vips.filter(move |(key, _)| Network::of(key) == network)
+    }
+
+    /// Publishes a VIP whose table is filled: its record, its ports, its address.
+    pub(super) fn publish(
+        &mut self,
+        vip: &VipSettings,
+        reserved: &Reserved,
+    ) -> DataplaneResult<()> {
+        let network = Network::of(&vip.key);
         let record = Vip {
             word: VipWord::new(reserved.base, vip_flags(vip)).0,
             slots: vip.slots.into(),
-            address: address.into(),
-            port: port_word.0,
-            reserved: [0; 3],
+            address: vip.key.address.into(),
+            port: record_port(&vip.key, reserved.vip),
+            bits: network.bits().into(),
+            reserved: [0; 2],
         };
-        put_record(store, reserved.vip.into(), &record);
-        match reserved.port {
-            PortPlace::InPlace { index } => {
-                store.store(Table::Ports, index as usize, port_word.0);
+        put_record(&self.store, reserved.vip.into(), &record);
+        match &reserved.port {
+            PortPlace::InPlace { index, word } => {
+                self.store.store(Table::Ports, *index as usize, word.0);
             }
-            PortPlace::NewTable { word } => {
-                self.fill_ports(word, address, port_word);
-                if let Some(place) = self.addresses.get(address) {
-                    self.limbo.push(Garbage::Ports(place.word));
-                }
-                self.addresses.replace(&self.store, address, word);
+            PortPlace::NewTable(table) => self.swap_table(network, table)?,
+            PortPlace::NewAddress { table, way } => {
+                self.fill_ports(table);
+                let place = Place {
+                    way: *way,
+                    word: table.word,
+                };
+                self.addresses.publish(&self.store, network, place)?;
             }
-            PortPlace::NewAddress { word, way } => {
-                put(store, Table::Ports, word.base() as usize, port_word.0);
-                self.addresses.publish(store, address, way, word);
-            }
+        }
+        Ok(())
+    }
+
+    fn swap_table(&mut self, network: Network, table: &NewTable) -> DataplaneResult<()> {
+        self.fill_ports(table);
+        let old = self.addresses.get(network);
+        self.addresses.replace(&self.store, network, table.word)?;
+        self.limbo
+            .extend(old.map(|place| Garbage::Ports(place.word)));
+        Ok(())
+    }
+
+    fn fill_ports(&self, table: &NewTable) {
+        for (value, index) in table.entries.iter().zip(table.word.base() as usize..) {
+            put(&self.store, Table::Ports, index, *value);
         }
     }
 
-    fn fill_ports(&self, word: AddrWord, address: IpAddr, new: PortWord) {
-        let mut words = vec![0; 1 << word.log2_size()];
-        let old = self
-            .vips_of(address)
-            .map(|(key, vip)| PortWord::new(key.port, key.protocol.number(), vip.id));
-        for port in old.chain([new]) {
-            let index = word.port_index(port.port(), port.protocol()) - word.base();
-            words[index as usize] = port.0;
-        }
-        for (index, value) in words.into_iter().enumerate() {
-            put(
-                &self.store,
-                Table::Ports,
-                word.base() as usize + index,
-                value,
-            );
-        }
-    }
-
-    /// Withdraws a VIP: its address or its port, and then everything behind.
+    /// Withdraws a VIP: its address or its ports, and then everything behind.
     pub(super) fn remove_vip(&mut self, key: &VipKey) {
         let Some(vip) = self.vips.remove(key) else {
             return;
         };
-        let last = self.vips_of(key.address).next().is_none();
-        if last {
-            if let Some(place) = self.addresses.withdraw(&self.store, key.address) {
-                self.limbo.push(Garbage::Address(place.way));
-                self.limbo.push(Garbage::Ports(place.word));
-            }
-        } else if let Some(place) = self.addresses.get(key.address) {
-            let index = place.word.port_index(key.port, key.protocol.number());
-            put(&self.store, Table::Ports, index as usize, 0);
-            self.settle_flags(key.address);
+        let network = Network::of(key);
+        if self.vips_of(network).next().is_none() {
+            self.withdraw_address(network);
+        } else {
+            self.withdraw_ports(key, vip.id);
+            self.settle_flags(network);
         }
         self.limbo.push(Garbage::Vip(vip.id));
         self.limbo
@@ -197,23 +233,58 @@ impl<S: Store> Plane<S> {
         self.backends.mirror_states(&self.store);
     }
 
-    /// Makes an address's policy for unserved ports that of its VIPs.
-    pub(super) fn settle_flags(&mut self, address: IpAddr) {
-        let flags = self.address_flags(address);
-        if let Some(place) = self.addresses.get(address) {
-            let word = place.word;
-            let word = AddrWord::new(
-                word.base(),
-                word.log2_size() as u8,
-                flags,
-                word.multiplier(),
-            );
-            self.addresses.replace(&self.store, address, word);
+    pub(super) fn withdraw_address(&mut self, network: Network) {
+        if let Some(place) = self.addresses.withdraw(&self.store, network) {
+            self.limbo.extend(place.way.map(Garbage::Address));
+            self.limbo.push(Garbage::Ports(place.word));
         }
     }
 
-    fn address_flags(&self, address: IpAddr) -> u8 {
-        self.vips_of(address)
+    /// Takes a VIP's words out of its address's table: one is cleared, several go at once
+    /// with the table.
+    fn withdraw_ports(&mut self, key: &VipKey, id: u16) {
+        let network = Network::of(key);
+        let Some(place) = self.addresses.get(network) else {
+            return;
+        };
+        let gone = words(key, id);
+        if gone.len() > 1 {
+            let flags = self.address_flags(network);
+            let left = self.words_of(network);
+            let swapped = self.take_table(&left, flags).is_ok_and(|table| {
+                let swapped = self.swap_table(network, &table).is_ok();
+                if !swapped {
+                    self.ports.give(table.word.base(), table.word.entries());
+                }
+                swapped
+            });
+            if swapped {
+                return;
+            }
+        }
+        for index in (place.word.base()..).take(place.word.entries() as usize) {
+            let word = PortWord(self.store.load(Table::Ports, index as usize));
+            if gone.contains(&word) {
+                self.store.store(Table::Ports, index as usize, 0);
+            }
+        }
+    }
+
+    /// Makes an address's policy for unserved ports that of its VIPs.
+    pub(super) fn settle_flags(&mut self, network: Network) {
+        let flags = self.address_flags(network);
+        if let Some(place) = self.addresses.get(network) {
+            let word = place.word.with_flags(flags);
+            if let Err(error) = self.addresses.replace(&self.store, network, word) {
+                tracing::error!(
+                    "{network:?}: its policy for unserved ports is not changed: {error}"
+                );
+            }
+        }
+    }
+
+    fn address_flags(&self, network: Network) -> u8 {
+        self.vips_of(network)
             .fold(0, |flags, (_, vip)| flags | unserved_flag(&vip.settings))
     }
 
@@ -221,7 +292,7 @@ impl<S: Store> Plane<S> {
     pub(super) fn free(&mut self, garbage: Garbage) {
         match garbage {
             Garbage::Slots(base, length) => self.slots.give(base, length),
-            Garbage::Ports(word) => self.ports.give(word.base(), 1 << word.log2_size()),
+            Garbage::Ports(word) => self.ports.give(word.base(), word.entries()),
             Garbage::Address(way) => addresses::clear(&self.store, way),
             Garbage::Vip(id) => {
                 put_record(&self.store, id.into(), &Vip::default());
@@ -231,6 +302,11 @@ impl<S: Store> Plane<S> {
             Garbage::Egress(index) => self.egress.free(index),
         }
     }
+}
+
+/// What a VIP's record says of its ports.
+pub(super) fn record_port(key: &VipKey, id: u16) -> u64 {
+    word(key.ports, key.protocol.number(), id).0
 }
 
 fn unserved_flag(vip: &VipSettings) -> u8 {
@@ -246,6 +322,7 @@ pub(super) fn put_record(store: &impl Store, id: u32, record: &Vip) {
     put(vip_address(id), record.address.hi);
     put(vip_address(id) + 1, record.address.lo);
     put(vip_port(id), record.port);
+    put(vip_bits(id), record.bits);
     put(vip_word(id), record.word);
     put(vip_slots(id), record.slots);
 }
@@ -261,6 +338,7 @@ pub(super) fn read_record(store: &impl Store, id: u32) -> Vip {
             lo: load(vip_address(id) + 1),
         },
         port: load(vip_port(id)),
-        reserved: [0; 3],
+        bits: load(vip_bits(id)),
+        reserved: [0; 2],
     }
 }

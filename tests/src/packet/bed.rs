@@ -61,11 +61,7 @@ pub enum Role {
 /// what a test needs otherwise.
 pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSettings {
     VipSettings {
-        key: VipKey {
-            address: address.ip(),
-            protocol,
-            port: address.port(),
-        },
+        key: VipKey::new(address.ip(), protocol, address.port()),
         slots: SLOTS,
         mode,
         udp: UdpPolicy::Rehash,

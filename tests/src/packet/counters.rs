@@ -6,6 +6,7 @@ use navigator_common::{
     reason::{COUNTERS, Event, Reason, Traffic},
     vip::PortWord,
 };
+use navigator_core::model::{Ports, Protocol, VipKey};
 use navigator_user::dataplane::{
     kernel::KernelStore,
     store::{Store, Table},
@@ -77,12 +78,22 @@ fn backend(store: &KernelStore, id: usize) -> String {
     let info = BackendInfo::unpack(word(Table::Backends, id, 1));
     let vip = usize::from(info.vip);
     let port = PortWord(word(Table::Vips, vip, 4));
-    let protocol = match port.protocol() {
-        6 => "tcp",
-        17 => "udp",
-        _ => return format!("backend id {id}, which no VIP has,"),
+    let (first, last) = (port.port(), port.last().max(port.port()));
+    let (Some(protocol), Some(ports), true) = (
+        Protocol::from_number(port.protocol()),
+        Ports::range(first, last),
+        port.vip() != 0,
+    ) else {
+        return format!("backend id {id}, which no VIP has,");
     };
-    let vip = SocketAddr::new(address(Table::Vips, vip), port.port());
+    let address_of_vip = address(Table::Vips, vip);
+    let whole = VipKey::whole(address_of_vip);
+    let vip = VipKey {
+        address: address_of_vip,
+        prefix: (word(Table::Vips, vip, 5) as u8).wrapping_sub(128 - whole),
+        protocol,
+        ports,
+    };
     let backend = SocketAddr::new(address(Table::Backends, id), info.port);
-    format!("{vip}/{protocol} {backend}")
+    format!("{vip} {backend}")
 }

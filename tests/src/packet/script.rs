@@ -244,7 +244,7 @@ impl Scene<'_> {
         let (client, vip) = (self.client(flow), self.vip());
         let quoted = match self.vip.key.protocol {
             Protocol::Tcp => frame::tcp(vip, client, Tcp::Ack, b"segment"),
-            Protocol::Udp => frame::udp(vip, client, b"datagram"),
+            Protocol::Udp | Protocol::Both => frame::udp(vip, client, b"datagram"),
         };
         let (kind, code) = match self.family {
             Family::V4 => (3, 4),
@@ -260,7 +260,7 @@ impl Scene<'_> {
     }
 
     fn vip(&self) -> SocketAddr {
-        SocketAddr::new(self.vip.key.address, self.vip.key.port)
+        SocketAddr::new(self.vip.key.address, PORT)
     }
 
     fn backend(&self, backend: Backend) -> SocketAddr {

@@ -67,7 +67,7 @@ fn owner(client: SocketAddr, vip: SocketAddr, protocol: Protocol) -> SocketAddr 
 fn from(protocol: Protocol, client: SocketAddr, vip: SocketAddr) -> Vec<u8> {
     match protocol {
         TCP => frame::tcp(client, vip, Tcp::Ack, &payload(64)),
-        UDP => frame::udp(client, vip, &payload(64)),
+        _ => frame::udp(client, vip, &payload(64)),
     }
 }
 

@@ -66,7 +66,7 @@ fn error(vip: IpAddr, (kind, code): (u8, u8), quote: &[u8]) -> Vec<u8> {
 fn answer(protocol: Protocol, vip: SocketAddr, client: SocketAddr) -> Vec<u8> {
     let frame = match protocol {
         TCP => tcp(vip, client, Tcp::Ack, &[7; 400]),
-        UDP => udp(vip, client, &[7; 400]),
+        _ => udp(vip, client, &[7; 400]),
     };
     ip_packet(&frame).to_vec()
 }

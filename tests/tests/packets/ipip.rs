@@ -128,7 +128,7 @@ fn flows_of_many_clients() -> Result<()> {
             let payload = payload(usize::from(n) * 14);
             let packet = match tunnel.protocol {
                 TCP => tcp(client, tunnel.vip(), Tcp::Ack, &payload),
-                UDP => udp(client, tunnel.vip(), &payload),
+                _ => udp(client, tunnel.vip(), &payload),
             };
             tunnel.row(&format!("client {client}"), packet)
         }));

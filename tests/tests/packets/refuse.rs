@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 fn from(protocol: Protocol, client: SocketAddr, vip: SocketAddr) -> Vec<u8> {
     match protocol {
         TCP => frame::tcp(client, vip, Tcp::Syn, b""),
-        UDP => frame::udp(client, vip, b"query"),
+        UDP | Protocol::Both => frame::udp(client, vip, b"query"),
     }
 }
 

@@ -75,7 +75,7 @@ fn random_flows_go_to_the_owner_of_their_slot() -> Result<()> {
                 let packet = match (protocol, n % 2) {
                     (TCP, 0) => tcp(client, vip, Tcp::Syn, b""),
                     (TCP, _) => tcp(client, vip, Tcp::Ack, b"hello"),
-                    (UDP, _) => udp(client, vip, b"query"),
+                    (UDP | Protocol::Both, _) => udp(client, vip, b"query"),
                 };
                 rows.push(row(
                     format!("{protocol}, client {client}, slot {slot}"),

@@ -48,11 +48,7 @@ pub(crate) const fn client(family: Family) -> SocketAddr {
 
 /// The key of the VIP at an address.
 pub(crate) fn key(vip: SocketAddr, protocol: Protocol) -> VipKey {
-    VipKey {
-        address: vip.ip(),
-        protocol,
-        port: vip.port(),
-    }
+    VipKey::new(vip.ip(), protocol, vip.port())
 }
 
 /// An ordinary packet to `vip`.
@@ -60,7 +56,7 @@ pub(crate) fn packet(protocol: Protocol, vip: SocketAddr, payload: &[u8]) -> Vec
     let client = client(Family::of(vip.ip()));
     match protocol {
         TCP => frame::tcp(client, vip, Tcp::Ack, payload),
-        UDP => frame::udp(client, vip, payload),
+        UDP | Protocol::Both => frame::udp(client, vip, payload),
     }
 }
 
@@ -73,6 +69,6 @@ pub(crate) fn payload(length: usize) -> Vec<u8> {
 pub(crate) const fn transport_header(protocol: Protocol) -> usize {
     match protocol {
         TCP => 20,
-        UDP => 8,
+        UDP | Protocol::Both => 8,
     }
 }

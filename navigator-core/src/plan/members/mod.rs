@@ -196,11 +196,12 @@ pub fn obstacle(vip: &Vip, address: SocketAddr) -> Option<String> {
             "loopback: {ip} is this host itself; register the address that other hosts reach it by"
         ));
     }
-    if port != vip.key.port {
+    // A packet for one of many ports reaches the instance on that port: its own one, which may
+    // be any, then only names where it is checked.
+    if let Some(own) = vip.key.ports.single().filter(|&own| own != port) {
         return Some(format!(
-            "port_mismatch: port {port} differs from the VIP's {}: mode {mode} cannot change ports; \
-             let the instance listen on the VIP's port",
-            vip.key.port
+            "port_mismatch: port {port} differs from the VIP's {own}: mode {mode} cannot change \
+             ports; let the instance listen on the VIP's port"
         ));
     }
     let same_family = ip.is_ipv4() == vip.key.address.is_ipv4();

@@ -120,7 +120,7 @@ fn vips(text: &mut Text, snapshot: &Snapshot) {
     for vip in &snapshot.vips {
         let labels = [
             ("vip", vip.name.as_str()),
-            ("address", &vip.address.to_string()),
+            ("address", &vip.key().network()),
             ("port", &vip.port.to_string()),
             ("protocol", &vip.protocol.to_string()),
             ("mode", &vip.mode.to_string()),

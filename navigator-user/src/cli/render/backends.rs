@@ -1,6 +1,6 @@
 //! The backends of VIPs: state and why, share of the table, traffic.
 
-use super::{Column, Look, clean, numbers, state, table, text, vips};
+use super::{Column, Look, clean, numbers, state, table, text};
 use crate::snapshot::{BackendView, VipView};
 use comfy_table::Cell;
 
@@ -31,7 +31,7 @@ fn of_one(look: Look, vip: &VipView) -> String {
     let title = format!(
         "{}: {} to service {} by {}, {} slots, {} at risk\n",
         clean(&vip.name),
-        vips::key(vip),
+        vip.key(),
         clean(&vip.service),
         vip.mode,
         vip.slots,

@@ -3,7 +3,7 @@
 use super::{Column, Look, numbers, table, text};
 use crate::snapshot::{BackendView, VipView};
 use comfy_table::{Cell, Color};
-use navigator_core::{model::VipKey, plan::members::State};
+use navigator_core::plan::members::State;
 
 const COLUMNS: &[Column] = &[
     ("VIP", false),
@@ -28,7 +28,7 @@ pub fn vips(look: Look, vips: &[VipView]) -> String {
 fn row(vip: &VipView) -> Vec<Cell> {
     vec![
         text(&vip.name),
-        text(key(vip)),
+        text(vip.key()),
         text(&vip.service),
         text(vip.mode),
         text(active(vip)),
@@ -39,15 +39,6 @@ fn row(vip: &VipView) -> Vec<Cell> {
         text(numbers::bytes_per_second(vip.bytes_per_second)),
         state(vip),
     ]
-}
-
-/// Address, port and protocol of a VIP.
-pub(super) fn key(vip: &VipView) -> VipKey {
-    VipKey {
-        address: vip.address,
-        protocol: vip.protocol,
-        port: vip.port,
-    }
 }
 
 fn active(vip: &VipView) -> String {

@@ -110,8 +110,12 @@ fn slips_in_a_vip_are_told_at_their_keys() {
     }
     let edited = |from: &str, to: &str| problem(&VIP.replace(from, to));
     assert_eq!(
-        edited("80", "0"),
-        "5:8: vip.port = 0: must be a whole number from 1 to 65535"
+        edited("80", "70000"),
+        "5:8: vip.port = 70000: must be a port from 1 to 65535, a range such as \"8000-8999\", or 0 for all ports"
+    );
+    assert_eq!(
+        edited("80", "\"90-80\""),
+        "5:8: vip.port = \"90-80\": write \"80-90\""
     );
     assert_eq!(
         edited("port = 80\n", ""),

@@ -5,7 +5,8 @@ use super::error::OpenError;
 use crate::dataplane::store::{Sizes, Table};
 use aya::maps::{MapInfo, MapType};
 use navigator_common::maps::{
-    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, MapSpec, REASON_COUNTERS,
+    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, MapSpec, PREFIX_ENTRIES, REASON_COUNTERS,
+    VIP_PREFIXES,
 };
 use nix::{
     errno::Errno,
@@ -21,6 +22,7 @@ use std::{
 
 const STANDARD_MOUNT: &str = "/sys/fs/bpf";
 const MMAPABLE: u32 = 1 << 10;
+const NO_PREALLOC: u32 = 1;
 /// The kernel sets this for device maps by itself.
 const READ_ONLY_FOR_PROGRAMS: u32 = 1 << 7;
 
@@ -160,6 +162,9 @@ pub(super) fn entries(spec: MapSpec, sizes: &Sizes) -> u32 {
     if spec == REASON_COUNTERS {
         return navigator_common::reason::COUNTERS;
     }
+    if spec == VIP_PREFIXES {
+        return PREFIX_ENTRIES;
+    }
     let table = Table::ALL.iter().find(|table| table.spec() == spec);
     table.map_or(EGRESS_ENTRIES, |table| table.entries(sizes))
 }
@@ -174,7 +179,11 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
         wanted,
         way_back: way_back.to_owned(),
     };
-    let (map_type, flags, value_sizes) = if spec == EGRESS_DEVS {
+    // A trie's key has the number of leading bits in front.
+    let key_size = if spec == VIP_PREFIXES { 20 } else { 4 };
+    let (map_type, flags, value_sizes) = if spec == VIP_PREFIXES {
+        (MapType::LpmTrie, NO_PREALLOC, [spec.value_size; 2])
+    } else if spec == EGRESS_DEVS {
         // Kernels that can chain a program to a device have a longer value.
         (MapType::DevMap, READ_ONLY_FOR_PROGRAMS, [4, 8])
     } else if spec == BACKEND_COUNTERS || spec == REASON_COUNTERS {
@@ -192,7 +201,7 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
         return Err(differs(found, wanted.to_string(), &way_back));
     }
     let same = info.map_type().is_ok_and(|found| found == map_type)
-        && info.key_size() == 4
+        && info.key_size() == key_size
         && value_sizes.contains(&info.value_size())
         && info.map_flags() & !READ_ONLY_FOR_PROGRAMS == flags & !READ_ONLY_FOR_PROGRAMS;
     if same {
@@ -206,7 +215,7 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
         info.map_flags()
     );
     let wanted = format!(
-        "type {map_type:?}, keys of 4 and values of {} bytes, flags {flags:#x}",
+        "type {map_type:?}, keys of {key_size} and values of {} bytes, flags {flags:#x}",
         spec.value_size
     );
     Err(differs(found, wanted, "or start the version that made it"))

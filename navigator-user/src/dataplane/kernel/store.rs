@@ -6,22 +6,34 @@ use crate::dataplane::{
     store::{Sizes, Store, Table, WayOut},
 };
 use aya::{
-    maps::{DevMap, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{
+        DevMap, Map, MapData, PerCpuArray, PerCpuValues,
+        lpm_trie::{Key, LpmTrie},
+    },
     util::nr_cpus,
 };
 use navigator_common::{
+    addr::Addr,
     flow::coarse_time,
-    maps::{ALL, BACKEND_COUNTERS, EGRESS_DEVS, MapSpec, REASON_COUNTERS},
+    maps::{ALL, BACKEND_COUNTERS, EGRESS_DEVS, MapSpec, REASON_COUNTERS, VIP_PREFIXES},
     reason::Traffic,
 };
 use nix::time::{ClockId, clock_gettime};
-use std::{io, num::NonZeroUsize, os::fd::AsFd, path::Path, sync::atomic::Ordering};
+use std::{
+    io,
+    num::NonZeroUsize,
+    os::fd::AsFd,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+};
 
 /// The maps of the `navigator` program.
 pub struct KernelStore {
     sizes: Sizes,
     tables: [Mapping; Table::ALL.len()],
     devices: DevMap<MapData>,
+    /// Locked for a write only because a trie is written through a handle that may change.
+    prefixes: Mutex<LpmTrie<MapData, [u64; 2], u64>>,
     traffic: PerCpuArray<MapData, [u64; 2]>,
     counters: PerCpuArray<MapData, u64>,
     cpus: usize,
@@ -46,6 +58,9 @@ impl KernelStore {
             sizes,
             tables,
             devices: DevMap::try_from(typed(EGRESS_DEVS)?).map_err(bad(EGRESS_DEVS))?,
+            prefixes: LpmTrie::try_from(typed(VIP_PREFIXES)?)
+                .map(Mutex::new)
+                .map_err(bad(VIP_PREFIXES))?,
             traffic: PerCpuArray::try_from(typed(BACKEND_COUNTERS)?)
                 .map_err(bad(BACKEND_COUNTERS))?,
             counters: PerCpuArray::try_from(typed(REASON_COUNTERS)?)
@@ -56,6 +71,10 @@ impl KernelStore {
                 .map(|&spec| open_map(dir, spec).map(|data| (spec, data)))
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    fn trie(&self) -> MutexGuard<'_, LpmTrie<MapData, [u64; 2], u64>> {
+        self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The maps.
@@ -149,6 +168,27 @@ impl Store for KernelStore {
     fn device(&self, egress: u8) -> Option<u32> {
         let device = self.devices.get(egress.into(), 0).ok()?.if_index;
         (device != 0).then_some(device)
+    }
+
+    fn set_prefix(&self, prefix: Addr, bits: u32, word: Option<u64>) -> DataplaneResult<()> {
+        let key = Key::new(bits, [prefix.hi, prefix.lo]);
+        let done = match word {
+            Some(word) => self.trie().insert(&key, word, 0),
+            None => self.trie().remove(&key),
+        };
+        done.map_err(|error| DataplaneError::Kernel {
+            action: format!("change {}", VIP_PREFIXES.name),
+            why: error.to_string(),
+        })
+    }
+
+    fn prefixes(&self) -> Vec<(Addr, u32, u64)> {
+        let entries: Vec<_> = self.trie().iter().flatten().collect();
+        let entry = |(key, word): (Key<[u64; 2]>, u64)| {
+            let [hi, lo] = key.data();
+            (Addr { hi, lo }, key.prefix_len(), word)
+        };
+        entries.into_iter().map(entry).collect()
     }
 
     fn traffic(&self, backend: u32) -> Traffic {

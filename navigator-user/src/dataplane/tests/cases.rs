@@ -2,7 +2,7 @@
 
 use super::{
     reader::Run,
-    world::{Role, hop, host, key, member},
+    world::{Role, hop, host, key, member, port},
 };
 use crate::dataplane::{
     Dataplane, DataplaneError, NOBODY, VipPlan, VipSettings,
@@ -10,7 +10,7 @@ use crate::dataplane::{
     store::{Sizes, Store, Table},
 };
 use navigator_common::{flow::FlowWord, reason::Traffic, slot::Slot};
-use navigator_core::model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey};
+use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey};
 use std::net::SocketAddr;
 
 const SIZES: Sizes = Sizes {
@@ -23,7 +23,7 @@ const A: usize = 0;
 const B: usize = 1;
 
 fn plan_for(vip: VipKey, roles: &[(usize, Role)], table: &[u32]) -> VipPlan {
-    let address = |index| SocketAddr::new(host(index), vip.port);
+    let address = |index| SocketAddr::new(host(index), port(&vip));
     VipPlan {
         vip: VipSettings {
             key: vip,
@@ -131,7 +131,7 @@ fn contradicting_plans_are_refused() {
     let idle = web(&[(A, Role::Draining)], &[0, 0]);
     let twice = web(&[(A, Role::Active), (A, Role::Active)], &[0, 0]);
     let mut anycast = web(&[(A, Role::Active)], &[0]);
-    anycast.vip.key.address = "2001:db8::".parse().unwrap();
+    anycast.vip.key = VipKey::new("2001:db8::".parse().unwrap(), Protocol::Tcp, 80);
     for plan in [short, stranger, idle, twice, anycast] {
         let refused = plane.apply(&plan);
         assert!(

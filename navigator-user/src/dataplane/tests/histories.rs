@@ -6,7 +6,7 @@
 
 use super::{
     reader::{Face, Outcome, Run},
-    world::{HOSTS, Step, VIPS, flags, history, hop, host, key, plan, slots},
+    world::{HOSTS, Step, VIPS, flags, history, hop, host, key, plan, port, slots},
 };
 use crate::dataplane::{
     Dataplane, NextHop, VipPlan,
@@ -106,7 +106,7 @@ impl History {
             }
             Step::State(vip, member, role) => {
                 let (vip, (takes_new, usable)) = (key(*vip), flags(*role));
-                let address = SocketAddr::new(host(*member), vip.port);
+                let address = SocketAddr::new(host(*member), port(&vip));
                 self.checked(|plane| plane.set_state(&vip, address, takes_new, usable));
             }
             Step::Hop(index, variant) => {
@@ -157,6 +157,7 @@ impl History {
             self.let_runs_run(image);
             match *event {
                 Event::Store(table, word, value) => image.store(table, word, value),
+                Event::Prefix(addr, bits, word) => image.set_prefix(addr, bits, word).unwrap(),
                 // A grace period waits for the runs that are under way.
                 Event::Grace => {
                     for run in self.runs.drain(..) {
@@ -240,10 +241,12 @@ impl History {
 
     /// The program is about to remember a flow of a slot.
     fn choose_flow(&mut self, vip: VipKey, slot: u32, set: u32, previous: bool, late: bool) {
+        let Some(slots) = self.plans.get(&vip).map(|plan| plan.vip.slots) else {
+            return;
+        };
         let Some((_, base)) = Run::new(vip, 0).table(&self.store) else {
             return;
         };
-        let slots = self.plans[&vip].vip.slots;
         let slot = Slot(
             self.store
                 .load(Table::Slots, (base + slot % slots) as usize),
@@ -375,14 +378,18 @@ fn instance(store: &MemoryStore, id: u32) -> (u16, SocketAddr) {
 fn faces(store: &MemoryStore) -> Vec<Face> {
     let slots = (0..VIPS).flat_map(|vip| (0..slots(vip)).map(move |slot| (vip, slot)));
     slots
-        .map(|(vip, slot)| Run::new(key(vip), slot).finish(store).face())
+        .flat_map(|(vip, slot)| Run::all(key(vip), slot))
+        .map(|run| run.finish(store).face())
         .collect()
 }
 
 /// Every slot leads where the plan says.
 fn check_plan(store: &MemoryStore, plan: &VipPlan, hops: &HashMap<IpAddr, NextHop>) {
-    for (slot, &owner) in plan.table.iter().enumerate() {
-        let outcome = Run::new(plan.vip.key, slot as u32).finish(store);
+    let runs = |slot| Run::all(plan.vip.key, slot as u32);
+    let slots = plan.table.iter().enumerate();
+    let runs = slots.flat_map(|(slot, owner)| runs(slot).into_iter().map(move |run| (run, *owner)));
+    for (run, owner) in runs {
+        let outcome = run.finish(store);
         outcome.check(&plan.vip.key);
         let Some(member) = plan.members.get(owner as usize) else {
             assert_eq!(outcome, Outcome::NoBackend);

@@ -2,6 +2,7 @@
 //! backend, one word at a time, so that a test can change the tables between
 //! any two steps of one run.
 
+use super::world::probes;
 use crate::dataplane::{
     memory::MemoryStore,
     store::{Store, Table},
@@ -21,13 +22,22 @@ pub(super) enum Outcome {
     Unserved,
     NoBackend,
     NoNeighbour(u32),
-    Backend { id: u32, record: Backend, vip: u16 },
+    Backend {
+        id: u32,
+        record: Backend,
+        vip: u16,
+        /// The first port of the VIP that was found: its instances' here.
+        port: u16,
+    },
 }
 
 /// One run of the program for a flow that falls into slot `slot` of `slots`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     pub(super) key: VipKey,
+    address: Addr,
+    protocol: u8,
+    port: u16,
     slot: u32,
     step: Step,
 }
@@ -37,7 +47,10 @@ enum Step {
     Low { second: bool },
     High { bucket: u32, way: usize },
     Value { bucket: u32, way: usize },
-    Port(AddrWord),
+    Prefix,
+    Port(AddrWord, Addr),
+    Range(AddrWord, Addr, u32),
+    Vip(PortWord, Addr),
     VipWord(u16),
     VipSlots(u16, VipWord),
     Slot(u16, u32),
@@ -48,8 +61,20 @@ enum Step {
 
 impl Run {
     pub(super) fn new(key: VipKey, slot: u32) -> Self {
-        let step = Step::Low { second: false };
-        Self { key, slot, step }
+        Self::all(key, slot)[0]
+    }
+
+    /// One for each protocol of the VIP.
+    pub(super) fn all(key: VipKey, slot: u32) -> Vec<Self> {
+        let run = |(address, protocol, port): (std::net::IpAddr, u8, u16)| Self {
+            key,
+            address: address.into(),
+            protocol,
+            port,
+            slot,
+            step: Step::Low { second: false },
+        };
+        probes(&key).into_iter().map(run).collect()
     }
 
     /// The whole run at one moment.
@@ -82,7 +107,7 @@ impl Run {
     }
 
     fn next(&self, store: &MemoryStore) -> Step {
-        let addr = Addr::from(self.key.address);
+        let addr = self.address;
         let (first, second_bucket) = addr_buckets(addr, 1024);
         let word = |table, entry: u32, words: usize, offset: usize| {
             store.load(table, entry as usize * words + offset)
@@ -93,41 +118,74 @@ impl Run {
                 let found = (0..5).find(|&way| word(Table::VipAddrs, bucket, 16, way) == addr.lo);
                 match found {
                     Some(way) => Step::High { bucket, way },
-                    None if !second && word(Table::VipAddrs, first, 16, 5) == 1 => {
+                    None if !second && word(Table::VipAddrs, first, 16, 5) & 1 != 0 => {
                         Step::Low { second: true }
                     }
-                    None => Step::Done(Outcome::NotVip),
+                    None => Step::Prefix,
                 }
             }
             Step::High { bucket, way } => {
                 if word(Table::VipAddrs, bucket, 16, 6 + way) == addr.hi {
                     Step::Value { bucket, way }
                 } else {
-                    Step::Done(Outcome::NotVip)
+                    Step::Prefix
                 }
             }
             Step::Value { bucket, way } => match word(Table::VipAddrs, bucket, 16, 11 + way) {
-                0 => Step::Done(Outcome::NotVip),
-                value => Step::Port(AddrWord(value)),
+                0 => Step::Prefix,
+                value => Step::Port(AddrWord(value), addr),
             },
-            Step::Port(address) => {
-                let protocol = self.key.protocol.number();
-                let index = address.port_index(self.key.port, protocol);
+            Step::Prefix if word(Table::VipAddrs, first, 16, 5) & 2 == 0 => {
+                Step::Done(Outcome::NotVip)
+            }
+            Step::Prefix => {
+                let bits = |addr: Addr| {
+                    u128::from(addr.hi.swap_bytes()) << 64 | u128::from(addr.lo.swap_bytes())
+                };
+                let same = |(to, length, _): &(Addr, u32, u64)| {
+                    (bits(*to) ^ bits(addr)).leading_zeros() >= *length
+                };
+                let longest = store.prefixes().into_iter().filter(same);
+                match longest.max_by_key(|(_, length, _)| *length) {
+                    Some((first, _, value)) => Step::Port(AddrWord(value), first),
+                    None => Step::Done(Outcome::NotVip),
+                }
+            }
+            Step::Port(address, owner) => {
+                let index = address.port_index(self.port, self.protocol);
                 assert_ne!(index, 0, "port entry 0 is used");
                 let port = PortWord(store.load(Table::Ports, index as usize));
-                if port.is_for(self.key.port, protocol) {
-                    assert_ne!(port.vip(), 0, "VIP id 0 is used");
-                    let address = [2, 3].map(|at| word(Table::Vips, port.vip(), 8, at));
-                    assert_eq!(
-                        address,
-                        [addr.hi, addr.lo],
-                        "{}: a run met another VIP",
-                        self.key
-                    );
-                    Step::VipWord(port.vip() as u16)
+                if port.is_for(self.port, self.protocol) {
+                    Step::Vip(port, owner)
                 } else {
-                    Step::Done(Outcome::Unserved)
+                    Step::Range(address, owner, 0)
                 }
+            }
+            Step::Range(address, _, n) if n == address.range_room() => {
+                Step::Done(Outcome::Unserved)
+            }
+            Step::Range(address, owner, n) => {
+                let at = address.range_base() + n;
+                let port = PortWord(store.load(Table::Ports, at as usize));
+                if port.has(self.port, self.protocol) {
+                    Step::Vip(port, owner)
+                } else {
+                    Step::Range(address, owner, n + 1)
+                }
+            }
+            Step::Vip(port, owner) => {
+                assert_ne!(port.vip(), 0, "VIP id 0 is used");
+                let address = [2, 3].map(|at| word(Table::Vips, port.vip(), 8, at));
+                assert_eq!(
+                    address,
+                    [owner.hi, owner.lo],
+                    "{}: a run met another VIP",
+                    self.key
+                );
+                let record = PortWord(word(Table::Vips, port.vip(), 8, 4));
+                let same = (record.port(), record.last(), record.vip());
+                assert_eq!(same, (port.port(), port.last(), port.vip()));
+                Step::VipWord(port.vip() as u16)
             }
             Step::VipWord(vip) => Step::VipSlots(vip, VipWord(word(Table::Vips, vip.into(), 8, 0))),
             Step::VipSlots(vip, table) => {
@@ -165,7 +223,13 @@ impl Run {
                     path: load(6),
                     reserved: load(7),
                 };
-                Step::Done(Outcome::Backend { id, record, vip })
+                let port = PortWord(word(Table::Vips, vip.into(), 8, 4)).port();
+                Step::Done(Outcome::Backend {
+                    id,
+                    record,
+                    vip,
+                    port: port.max(1),
+                })
             }
             done @ Step::Done(_) => done,
         }
@@ -176,7 +240,10 @@ impl Outcome {
     /// Whatever was changed meanwhile, a run ends nowhere or at a whole record of the VIP
     /// that it was for.
     pub(super) fn check(self, key: &VipKey) {
-        let Self::Backend { record, vip, .. } = self else {
+        let Self::Backend {
+            record, vip, port, ..
+        } = self
+        else {
             return;
         };
         let info = BackendInfo::unpack(record.info);
@@ -185,7 +252,7 @@ impl Outcome {
             "{key}: a run met a backend of another VIP: {record:?}"
         );
         assert_eq!(
-            info.port, key.port,
+            info.port, port,
             "{key}: a run met a foreign record: {record:?}"
         );
         let source = std::net::IpAddr::from(record.source);

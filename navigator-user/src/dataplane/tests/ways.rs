@@ -1,7 +1,7 @@
 //! The ways out: VLAN devices, what is known of a path, and what a daemon that comes later
 //! makes of them.
 
-use super::world::{Role, hop, host, key, member};
+use super::world::{Role, hop, host, key, member, port};
 use crate::dataplane::{
     Dataplane, NextHop, VipPlan, VipSettings,
     memory::{MemoryDataplane, MemoryStore},
@@ -29,7 +29,7 @@ const VLAN_DEVICE: u32 = VLAN as u32 * 1000 + DEVICE;
 fn plan(roles: &[Role]) -> VipPlan {
     let vip = key(0);
     let members = roles.iter().enumerate().map(|(index, role)| {
-        let address = SocketAddr::new(host(index), vip.port);
+        let address = SocketAddr::new(host(index), port(&vip));
         member(address, *role)
     });
     VipPlan {

@@ -1,5 +1,5 @@
-//! A small world for random histories: nine VIPs on three addresses, six
-//! hosts, and what becomes of them.
+//! A small world for random histories: VIPs of every kind on three addresses
+//! and two prefixes, six hosts, and what becomes of them.
 
 use crate::dataplane::{NOBODY, NextHop, VipPlan, VipSettings};
 use navigator_core::{
@@ -9,22 +9,55 @@ use navigator_core::{
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) const VIPS: usize = 9;
+pub(super) const VIPS: usize = 15;
 pub(super) const HOSTS: usize = 6;
 
 pub(super) fn key(index: usize) -> VipKey {
-    let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::53"];
-    let ports = [
-        (80, Protocol::Tcp),
-        (443, Protocol::Tcp),
-        (53, Protocol::Udp),
-    ];
-    let (port, protocol) = ports[index % 3];
+    use Protocol::{Both, Tcp, Udp};
+    let (address, protocol, ports) = [
+        ("192.0.2.1", Tcp, "80"),
+        ("192.0.2.1", Tcp, "443"),
+        ("192.0.2.1", Udp, "53"),
+        ("192.0.2.2", Tcp, "80"),
+        ("192.0.2.2", Tcp, "443"),
+        ("192.0.2.2", Udp, "53"),
+        ("2001:db8::53", Tcp, "80"),
+        ("2001:db8::53", Tcp, "443"),
+        ("2001:db8::53", Udp, "53"),
+        ("192.0.2.1", Tcp, "8000-8999"),
+        ("192.0.2.1", Both, "8500-8509"),
+        ("192.0.2.1", Both, "0"),
+        ("2001:db8:1::/64", Tcp, "80"),
+        ("2001:db8:1::/64", Both, "443"),
+        ("2001:db8:1::/80", Udp, "0"),
+    ][index];
+    let (address, prefix) = address.split_once('/').unwrap_or((address, ""));
+    let address: IpAddr = address.parse().unwrap();
     VipKey {
-        address: addresses[index / 3].parse().unwrap(),
+        address,
+        prefix: prefix.parse().unwrap_or(VipKey::whole(address)),
         protocol,
-        port,
+        ports: ports.parse().unwrap(),
     }
+}
+
+/// The port of a VIP's instances.
+pub(super) fn port(key: &VipKey) -> u16 {
+    key.ports.first().max(1)
+}
+
+/// One packet of each protocol that is for this VIP and not for another one of [`key`] that
+/// has it as well: address, protocol, port.
+pub(super) fn probes(key: &VipKey) -> Vec<(IpAddr, u8, u16)> {
+    let address = match (key.address, key.prefix) {
+        (_, 64) => "2001:db8:1:0:5::7".parse().unwrap(),
+        (_, 80) => "2001:db8:1::7".parse().unwrap(),
+        (address, _) => address,
+    };
+    let numbers = key.protocol.numbers().iter();
+    numbers
+        .map(|&number| (address, number, port(key)))
+        .collect()
 }
 
 pub(super) const fn slots(index: usize) -> u32 {
@@ -107,7 +140,7 @@ pub(super) fn plan(step: &Step) -> Option<VipPlan> {
         .iter()
         .enumerate()
         .filter(|(_, role)| **role != Role::Absent)
-        .map(|(index, role)| member(SocketAddr::new(host(index), key.port), *role))
+        .map(|(index, role)| member(SocketAddr::new(host(index), port(&key)), *role))
         .collect();
     let takers: Vec<u32> = (0..members.len() as u32)
         .filter(|&index| members[index as usize].takes_new)

@@ -139,7 +139,8 @@ impl Publisher {
         VipView {
             name: String::new(),
             address: key.address,
-            port: key.port,
+            prefix: key.prefix,
+            port: key.ports,
             protocol: key.protocol,
             mode: navigator_core::model::ForwardMode::L2,
             service: String::new(),

@@ -161,7 +161,9 @@ impl Product {
         };
         for vip in &figures.vips {
             let packets: u64 = vip.backends.iter().map(|backend| backend.packets).sum();
-            let expected = expected(&|to| (to.ip(), to.port()) == (vip.key.address, vip.key.port));
+            let expected = expected(&|to| {
+                (to.ip(), Some(to.port())) == (vip.key.address, vip.key.ports.single())
+            });
             ensure!(
                 packets == expected,
                 "{} forwarded {packets} packets, not {expected}",
@@ -207,11 +209,7 @@ fn plan(vip: SocketAddr, mode: ForwardMode, backends: &[SocketAddr]) -> VipPlan 
     let weighted: Vec<_> = backends.iter().map(|address| (*address, 100)).collect();
     VipPlan {
         vip: VipSettings {
-            key: VipKey {
-                address: vip.ip(),
-                protocol: Protocol::Tcp,
-                port: vip.port(),
-            },
+            key: VipKey::new(vip.ip(), Protocol::Tcp, vip.port()),
             slots: SLOTS,
             mode,
             udp: UdpPolicy::Rehash,
