@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
 
+mod fuzz;
+
 const KEY: &str = "/services/web/10.0.0.5:80";
 const VIP: &str = "/navigator/vips/web";
 

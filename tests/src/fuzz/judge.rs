@@ -194,6 +194,15 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
         left[ETH + fixed..] == *inner,
         "the packet in the tunnel changed"
     );
+    let ether_type = if version == 4 {
+        [0x08, 0x00]
+    } else {
+        [0x86, 0xdd]
+    };
+    must!(
+        left[12..ETH] == ether_type,
+        "the tunnel's Ethernet type is wrong"
+    );
     let out = header_only(left).ok_or("the tunnel header is not sound")?;
     must!(
         out.version == version,
@@ -263,4 +272,124 @@ fn replied(came: &[u8], packet: Packet, left: &[u8], out: Packet) -> Result<Fate
         "the answer's checksum is {right:?}, not {wanted:?}"
     );
     Ok(Fate::Replied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Tcp,
+        addresses::host_mac,
+        edit::patched,
+        expect::{Outcome, ipip, l2},
+        frame::tcp,
+        icmp::{echo, replied},
+    };
+    use navigator_core::model::{Protocol, VipKey};
+
+    fn came(number: u8) -> Vec<u8> {
+        let (client, vip) = (Family::V4.client(1, 4000), Family::V4.vip(number, 80));
+        tcp(client, vip, Tcp::Ack, b"hello")
+    }
+
+    /// What leaves for the first backend of the VIP with this number.
+    fn left(number: u8, came: &[u8]) -> Outcome {
+        let vip = VipKey {
+            address: Family::V4.vip(number, 80).ip(),
+            protocol: Protocol::Tcp,
+            port: 80,
+        };
+        let backend = Family::V4.backend(1, 80);
+        match number {
+            4 => ipip(vip, backend, Family::V4.local())(came),
+            _ => l2(vip, backend)(came),
+        }
+    }
+
+    #[test]
+    fn what_is_right_is_let_through() {
+        for number in [1, 4] {
+            let came = came(number);
+            let sent = left(number, &came);
+            assert_eq!(
+                balancer(&came, sent.action, &sent.frame),
+                Ok(Fate::Forwarded)
+            );
+        }
+        let ping = echo(
+            Family::V4.client(1, 0).ip(),
+            Family::V4.vip(1, 0).ip(),
+            [7; 4],
+            b"ping",
+        );
+        let reply = replied(&ping);
+        assert_eq!(
+            balancer(&ping, reply.action, &reply.frame),
+            Ok(Fate::Replied)
+        );
+        assert_eq!(balancer(&ping, Action::Pass, &ping), Ok(Fate::Passed));
+        assert_eq!(balancer(&ping, Action::Drop, &ping), Ok(Fate::Dropped));
+    }
+
+    /// Every byte that leaves matters, but for the MAC address of the backend's host, and what
+    /// no checksum of IPv4 in a tunnel's header covers.
+    #[test]
+    fn one_changed_byte_is_found() {
+        for number in [1, 4] {
+            let came = came(number);
+            let sent = left(number, &came);
+            for at in 6..sent.frame.len() {
+                let wrong = patched(&sent.frame, at, &[sent.frame[at] ^ 0x41]);
+                assert!(
+                    balancer(&came, sent.action, &wrong).is_err(),
+                    "VIP {number}, byte {at}"
+                );
+            }
+        }
+        let ping = echo(
+            Family::V4.client(1, 0).ip(),
+            Family::V4.vip(1, 0).ip(),
+            [7; 4],
+            b"ping",
+        );
+        let reply = replied(&ping);
+        for at in 0..reply.frame.len() {
+            let wrong = patched(&reply.frame, at, &[reply.frame[at] ^ 0x41]);
+            assert!(
+                balancer(&ping, reply.action, &wrong).is_err(),
+                "echo, byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_must_not_be_sent_is_found() {
+        let sound = came(1);
+        let wrong = [
+            (
+                "to another MAC address",
+                patched(&sound, 0, &[0x02, 9, 9, 9, 9, 9]),
+            ),
+            (
+                "from the backend",
+                patched(&sound, 6, &host_mac(Family::V4.backend(1, 0).ip())),
+            ),
+            ("a TTL of 0", patched(&sound, ETH + 8, &[0])),
+            ("from nobody", patched(&sound, ETH + 12, &[0; 4])),
+            ("from a group", patched(&sound, ETH + 12, &[224, 0, 0, 1])),
+            ("from the VIP", patched(&sound, ETH + 12, &[192, 0, 2, 1])),
+            ("to no VIP", patched(&sound, ETH + 19, &[99])),
+            ("port 0", patched(&sound, ETH + 20, &[0, 0])),
+            ("longer than its frame", patched(&sound, ETH + 2, &[9])),
+        ];
+        for (name, came) in wrong {
+            let mac = host_mac(Family::V4.backend(1, 0).ip());
+            let sent = [&mac[..], &LOCAL_MAC, &came[12..]].concat();
+            assert!(balancer(&came, Action::Tx, &sent).is_err(), "{name}");
+        }
+        let changed = patched(&sound, ETH + 40, b"H");
+        assert!(balancer(&sound, Action::Pass, &changed).is_err());
+        assert!(balancer(&sound, Action::Aborted, &sound).is_err());
+        assert!(unwrapper(&sound, Action::Tx, &sound).is_err());
+    }
 }
