@@ -142,7 +142,10 @@ pub(super) fn change_the_destination(frame: &mut [u8], dice: &mut Dice) {
     let number = match dice.below(8) {
         0 => NO_VIP,
         1 => dice.byte(),
-        _ => dice.pick(&KINDS).number,
+        _ => {
+            let kind = dice.pick(&KINDS);
+            kind.number + u8::from(kind.is_prefix) * dice.below(16) as u8
+        }
     };
     put_address(frame, at, family(version).vip(number, 0).ip());
 }

@@ -9,12 +9,12 @@ use crate::packet::{
 use anyhow::Result;
 use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy};
 use navigator_user::dataplane::{Dataplane as _, VipSettings};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// Port of every VIP.
+/// Port that every VIP has.
 pub const PORT: u16 = 80;
 
-/// The VIPs of one address of each family, by TCP and UDP.
+/// The VIPs of one address, or one prefix, of each family.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// Number of the addresses.
@@ -24,6 +24,10 @@ pub struct Kind {
     /// The backends' family; the address's own if `None`.
     pub hosts: Option<Family>,
     backends: u8,
+    ports: &'static str,
+    protocols: &'static [Protocol],
+    /// It is a prefix of sixteen addresses, of which this is the first.
+    pub is_prefix: bool,
     unserved: UnservedPolicy,
     udp: UdpPolicy,
     /// Its table changes now and then.
@@ -34,14 +38,17 @@ const PLAIN: Kind = Kind {
     number: 1,
     mode: ForwardMode::L2,
     hosts: None,
-    backends: 2,
+    backends: 1,
+    ports: "80",
+    protocols: &[Protocol::Tcp, Protocol::Udp],
+    is_prefix: false,
     unserved: UnservedPolicy::Drop,
     udp: UdpPolicy::Rehash,
     changes: false,
 };
 
 /// All kinds of VIP there are.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 9] = [
     PLAIN,
     Kind {
         number: 2,
@@ -72,6 +79,23 @@ pub const KINDS: [Kind; 6] = [
         backends: 0,
         ..PLAIN
     },
+    Kind {
+        number: 8,
+        ports: "80-1500",
+        protocols: &[Protocol::Both],
+        ..PLAIN
+    },
+    Kind {
+        number: 9,
+        ports: "0",
+        protocols: &[Protocol::Both],
+        ..PLAIN
+    },
+    Kind {
+        number: 240,
+        is_prefix: true,
+        ..PLAIN
+    },
 ];
 
 /// A number of no VIP's address.
@@ -83,13 +107,19 @@ const HOSTS: std::ops::Range<u8> = 1..4;
 impl Kind {
     /// The kind of the VIP at an address as packets hold it.
     pub fn at(address: &[u8]) -> Option<&'static Self> {
-        KINDS.iter().find(|kind| {
-            let holds = |family: Family| match family.vip(kind.number, PORT).ip() {
-                std::net::IpAddr::V4(ip) => ip.octets() == *address,
-                std::net::IpAddr::V6(ip) => ip.octets() == *address,
-            };
-            Family::BOTH.into_iter().any(holds)
-        })
+        let (last, network) = address.split_last()?;
+        let family = Family::BOTH
+            .into_iter()
+            .find(|family| match family.vip(0, PORT).ip() {
+                IpAddr::V4(ip) => ip.octets().split_last().is_some_and(|(_, n)| n == network),
+                IpAddr::V6(ip) => ip.octets().split_last().is_some_and(|(_, n)| n == network),
+            });
+        family?;
+        let holds = |kind: &&Self| match kind.is_prefix {
+            true => last & 0xf0 == kind.number,
+            false => *last == kind.number,
+        };
+        KINDS.iter().find(holds)
     }
 
     fn members(&self, family: Family) -> Vec<(SocketAddr, Role)> {
@@ -156,12 +186,16 @@ impl World {
         shift: usize,
     ) -> Result<()> {
         for family in Family::BOTH {
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let vip = VipSettings {
+            for &protocol in kind.protocols {
+                let mut vip = VipSettings {
                     unserved: kind.unserved,
                     udp: kind.udp,
                     ..bed::vip(family.vip(kind.number, PORT), protocol, kind.mode)
                 };
+                vip.key.ports = kind.ports.parse()?;
+                if kind.is_prefix {
+                    vip.key.prefix -= 4;
+                }
                 let members = members(family);
                 let active: Vec<_> = (0..members.len())
                     .filter(|index| members[*index].1 == Role::Active)
