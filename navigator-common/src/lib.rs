@@ -3,7 +3,8 @@
 //! Whatever both sides must agree on is defined here and nowhere else: how an
 //! address is spelled in a map ([`addr`]), the flow hash ([`hash`]), the
 //! values of every map ([`vip`], [`slot`], [`backend`], [`egress`], [`flow`]), the named
-//! reasons and counters ([`reason`]), and the maps' names, capacities and ABI
+//! reasons and counters ([`reason`]), records of single packets ([`trace`]), and the maps'
+//! names, capacities and ABI
 //! versions ([`maps`]).
 //!
 //! Two rules hold for every value in a shared map:
@@ -29,6 +30,7 @@ pub mod mac;
 pub mod maps;
 pub mod reason;
 pub mod slot;
+pub mod trace;
 pub mod vip;
 
 #[cfg(not(target_endian = "little"))]

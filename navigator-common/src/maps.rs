@@ -123,8 +123,22 @@ pub mod globals {
 pub mod programs {
     /// The load balancer.
     pub const NAVIGATOR: &str = "navigator";
+    /// The same, writing down packets that somebody asked to see; see [`crate::trace`].
+    pub const TRACED: &str = "navigator_traced";
     /// The backend's side: unwraps tunnels.
     pub const DECAP: &str = "navigator_decap";
+}
+
+/// Maps of `navigator_traced` alone. They are never pinned: they come and go with it.
+pub mod traced {
+    /// Which packets are wanted: array of [`crate::trace::TraceFilter`].
+    pub const FILTERS: &str = "TRACE_FILTERS";
+    /// The records: ring buffer of [`crate::trace::TraceRecord`].
+    pub const RING: &str = "TRACE_RING";
+    /// The record in the making: per-CPU array of one [`crate::trace::TraceRecord`].
+    pub const SCRATCH: &str = "TRACE_SCRATCH";
+    /// Records that found the ring full: per-CPU array of one `u64`.
+    pub const LOST: &str = "TRACE_LOST";
 }
 
 /// VIP addresses that `navigator_decap` unwraps packets for: hash of

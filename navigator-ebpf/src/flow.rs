@@ -7,6 +7,7 @@ use crate::{
     maps::{FLOWS, load},
     parse::{Flow, Kind},
     select::{self, Chosen},
+    trace::Observer,
 };
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
@@ -18,7 +19,12 @@ use navigator_common::{
 
 /// The backend of a packet of `flow` in a slot whose flows may be remembered.
 #[inline(always)]
-pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen, Reason> {
+pub(crate) fn recall(
+    flow: &Flow,
+    slot: Slot,
+    track_all: bool,
+    observer: &impl Observer,
+) -> Result<Chosen, Reason> {
     // SAFETY: the helper takes no argument.
     let now = coarse_time(unsafe { bpf_ktime_get_coarse_ns() });
     let opens = flow.kind == Kind::Opens;
@@ -35,6 +41,7 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
             refresh(entry, word, opens, now);
         }
         count::event(Event::FlowHit);
+        observer.event(Event::FlowHit);
         return Ok(chosen);
     }
 
@@ -53,6 +60,7 @@ pub(crate) fn recall(flow: &Flow, slot: Slot, track_all: bool) -> Result<Chosen,
         None => return Ok(target),
     };
     count::event(outcome);
+    observer.event(outcome);
     if opens && outcome != Event::FlowRemembered {
         return Ok(takes_over(slot).unwrap_or(target));
     }

@@ -4,6 +4,9 @@
 //! return `Result<T, Reason>`: [`parse`] → [`vip`] → [`select`] →
 //! [`forward`] → [`count`]. Only this file turns a [`Reason`] into an XDP
 //! action, and only [`packet`] does pointer arithmetic.
+//!
+//! `navigator_traced` is the same code with an observer ([`trace`]); it is
+//! loaded only while somebody wants to see packets.
 #![no_std]
 #![no_main]
 #![allow(
@@ -24,6 +27,7 @@ mod packet;
 mod parse;
 mod refuse;
 mod select;
+mod trace;
 mod vip;
 mod vlan;
 
@@ -34,12 +38,31 @@ use aya_log_ebpf::info;
 use navigator_common::reason::{Reason, Verdict};
 use packet::Frame;
 use parse::NoFlow;
+use trace::{Observer, Recorder, Unobserved};
 use vlan::Taken;
 
+/// The load balancer.
 #[xdp(frags)]
 fn navigator(ctx: XdpContext) -> u32 {
+    run(&ctx, &Unobserved)
+}
+
+/// The same, for as long as somebody wants to see packets.
+#[xdp(frags)]
+fn navigator_traced(ctx: XdpContext) -> u32 {
+    match Recorder::new() {
+        Some(recorder) => run(&ctx, &recorder),
+        // Cannot be: an array's first entry is always there.
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+#[inline(always)]
+fn run(ctx: &XdpContext, observer: &impl Observer) -> u32 {
+    observer.arrives(ctx);
     let mut taken = Taken::NONE;
-    match balance(&ctx, &mut taken) {
+    let outcome = balance(ctx, &mut taken, observer);
+    let action = match outcome {
         Ok(action) => action,
         Err(reason) => {
             count::reason(reason);
@@ -50,26 +73,31 @@ fn navigator(ctx: XdpContext) -> u32 {
                 Verdict::Pass => xdp_action::XDP_PASS,
                 Verdict::Reply => xdp_action::XDP_TX,
                 Verdict::Drop => {
-                    info!(&ctx, "dropped under reason {}", reason.index());
+                    info!(ctx, "dropped under reason {}", reason.index());
                     xdp_action::XDP_DROP
                 }
             }
         }
-    }
+    };
+    observer.leaves(ctx, action, outcome.err());
+    action
 }
 
 #[inline(always)]
-fn balance(ctx: &XdpContext, taken: &mut Taken) -> Result<u32, Reason> {
+fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Result<u32, Reason> {
     let frame = Frame::new(ctx);
     let destination = parse::destination(&frame, taken)?;
     let address = vip::find_address(destination.address).ok_or(Reason::PassNotVip)?;
+    observer.address(destination.address);
     let flow = match parse::flow(&frame, &destination) {
         Ok(flow) => flow,
         Err(NoFlow::Icmp(message)) => icmp::flow(ctx, destination.family, message)?,
         Err(problem) => return Err(vip::unserved(problem, address)),
     };
     let vip = vip::find(address, &flow)?;
-    let chosen = select::backend(&flow, vip)?;
+    observer.vip(&flow, vip);
+    let chosen = select::backend(&flow, vip, observer)?;
+    observer.chosen(&chosen);
     refuse::loops(&frame, &chosen)?;
     let action = forward::send(frame, &flow, &chosen)?;
     count::forwarded(chosen.id, flow.length);

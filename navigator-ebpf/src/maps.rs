@@ -4,7 +4,7 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, DevMap, LpmTrie, PerCpuArray},
+    maps::{Array, DevMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use navigator_common::{
     backend::Backend,
@@ -16,6 +16,7 @@ use navigator_common::{
         VIP_ENTRIES, default_entries,
     },
     reason::{COUNTERS, Traffic},
+    trace::{TRACERS, TraceFilter, TraceRecord},
     vip::{AddrBucket, Vip},
 };
 
@@ -58,6 +59,16 @@ pub(crate) static LIMITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(BUCKE
 /// Not read here: it carries what a new daemon must know of the old one.
 #[map]
 static META: Array<u64> = Array::with_max_entries(META_WORDS, MAPPED);
+
+#[map]
+pub(crate) static TRACE_FILTERS: Array<TraceFilter> = Array::with_max_entries(TRACERS as u32, 0);
+/// As small as a ring can be: the loader makes it larger for `navigator_traced`, which alone writes it.
+#[map]
+pub(crate) static TRACE_RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub(crate) static TRACE_SCRATCH: PerCpuArray<TraceRecord> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static TRACE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// One word of shared state: user space or another CPU may replace it at any time.
 #[inline(always)]

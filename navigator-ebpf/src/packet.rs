@@ -9,7 +9,7 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 
@@ -71,6 +71,24 @@ impl<'a> Frame<'a> {
     #[inline(always)]
     pub(crate) fn context(&self) -> *mut xdp_md {
         self.ctx.ctx
+    }
+
+    /// Copies the first bytes of the frame, which is `length` long; returns how many.
+    #[inline(always)]
+    pub(crate) fn copy_start<const SIZE: usize>(&self, length: u32, to: &mut [u8; SIZE]) -> u32 {
+        const { assert!(SIZE.is_power_of_two()) };
+        let size = if length < SIZE as u32 {
+            // The mask says nothing new, but the verifier sees it.
+            length & (SIZE as u32 - 1)
+        } else {
+            SIZE as u32
+        };
+        if size == 0 {
+            return 0;
+        }
+        // SAFETY: the context is the one that the kernel passed in, and `size` bytes fit `to`.
+        let refused = unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, to.as_mut_ptr().cast(), size) };
+        if refused == 0 { size } else { 0 }
     }
 
     /// Moves the start of the frame `bytes` forward into the headroom (or back out of it, if that

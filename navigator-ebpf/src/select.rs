@@ -8,6 +8,7 @@ use crate::{
     flow,
     maps::{BACKENDS, SLOTS, load},
     parse::{Flow, UDP},
+    trace::Observer,
 };
 use navigator_common::{
     backend::{Backend, BackendWord},
@@ -25,14 +26,21 @@ pub(crate) struct Chosen {
 
 /// Picks the backend for a packet of `flow`.
 #[inline(always)]
-pub(crate) fn backend(flow: &Flow, vip: &Vip) -> Result<Chosen, Reason> {
+pub(crate) fn backend(flow: &Flow, vip: &Vip, observer: &impl Observer) -> Result<Chosen, Reason> {
     let table = VipWord(load(&vip.word));
-    let index = table.base() + slot_index(flow.hash, vip.slots as u32);
-    let slot = Slot(load(SLOTS.get(index).ok_or(Reason::DropCorrupt)?));
+    let index = slot_index(flow.hash, vip.slots as u32);
+    let slot = SLOTS.get(table.base() + index);
+    let slot = Slot(load(slot.ok_or(Reason::DropCorrupt)?));
+    observer.slot(index, slot);
     let asks_memory = slot.is_tracked() || table.flags() & VipWord::TRACK_ALL != 0;
     let follows = table.flags() & VipWord::FOLLOW_TABLE != 0 && flow.protocol == UDP;
     if asks_memory && !follows {
-        flow::recall(flow, slot, table.flags() & VipWord::TRACK_ALL != 0)
+        flow::recall(
+            flow,
+            slot,
+            table.flags() & VipWord::TRACK_ALL != 0,
+            observer,
+        )
     } else {
         current(slot)
     }

@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: [`registry`] and [`probes`] → [`reconcile`] →
 //! [`dataplane`] and [`announce`] → [`snapshot`] → [`api`] and [`cli`].
+//! Beside it, single packets: [`trace`].
 
 pub mod announce;
 pub mod api;
@@ -18,3 +19,4 @@ pub mod reconcile;
 pub mod registrant;
 pub mod registry;
 pub mod snapshot;
+pub mod trace;

@@ -47,6 +47,9 @@ pub struct DaemonView {
     pub slots_written: u64,
     /// Interfaces with their attach mode (`native` or `generic`).
     pub interfaces: Vec<InterfaceView>,
+    /// How many trace packets at the moment.
+    #[serde(default)]
+    pub tracers: usize,
     /// When the snapshot was made, in seconds since 1970.
     pub time: f64,
 }
@@ -205,6 +208,9 @@ pub struct CounterView {
     pub name: String,
     /// Packets.
     pub packets: u64,
+    /// Packets per second, over the last second or so.
+    #[serde(default)]
+    pub packets_per_second: f64,
 }
 
 /// How full a table is.
@@ -216,4 +222,14 @@ pub struct TableView {
     pub used: u64,
     /// Entries there are.
     pub capacity: u64,
+}
+
+impl TableView {
+    /// Percent of a table from which on it is said to be nearly full.
+    pub const NEARLY_FULL: u64 = 80;
+
+    /// Whether it is time to do something about it.
+    pub const fn is_nearly_full(&self) -> bool {
+        self.capacity > 0 && self.used.saturating_mul(100) >= self.capacity * Self::NEARLY_FULL
+    }
 }

@@ -27,5 +27,7 @@ mod restart;
 mod services;
 #[path = "e2e/shares.rs"]
 mod shares;
+#[path = "e2e/trace.rs"]
+mod trace;
 #[path = "e2e/vips.rs"]
 mod vips;

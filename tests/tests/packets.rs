@@ -45,6 +45,8 @@ mod redirect;
 mod refuse;
 #[path = "packets/select.rs"]
 mod select;
+#[path = "packets/trace.rs"]
+mod trace;
 #[path = "packets/udp.rs"]
 mod udp;
 #[path = "packets/vips.rs"]

@@ -23,6 +23,16 @@ pub enum BadCidr {
 }
 
 impl Cidr {
+    /// Its first address.
+    pub const fn network(&self) -> IpAddr {
+        self.network
+    }
+
+    /// How many leading bits of an address matter.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether `address` lies in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
         let kept = |ip| bits_of(ip, self.shift());

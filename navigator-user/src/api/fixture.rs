@@ -24,6 +24,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 name: "eth0".to_owned(),
                 attach: "native".to_owned(),
             }],
+            tracers: 1,
             time: 1.0,
         },
         registry: RegistryView {
@@ -58,6 +59,7 @@ pub(crate) fn snapshot() -> Snapshot {
         .map(|(name, packets)| CounterView {
             name: name.to_owned(),
             packets,
+            packets_per_second: packets as f64 / 2.0,
         })
         .into(),
         tables: vec![TableView {

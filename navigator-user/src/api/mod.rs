@@ -8,6 +8,7 @@
 //! | `PUT`, `DELETE /v1/vips/{name}` | sets, removes a VIP |
 //! | `GET`, `PUT`, `DELETE /v1/orders/{service}/{address}` | an operator's order |
 //! | `POST /v1/leases`, `POST /v1/leases/{id}/renew`, `DELETE /v1/leases/{id}` | leases |
+//! | `GET /v1/trace?vip&client&reason&backend&sample&duration&bytes` | packets as they come: a [`trace::Line`] of JSON each |
 //! | `GET /livez`, `/readyz`, `/metrics` | for supervisors and Prometheus |
 //!
 //! Reads render the snapshot and never wait for the reconciler. Writes are
@@ -24,6 +25,7 @@ mod server;
 mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod trace;
 mod write;
 
 pub(crate) use leases::{Grant, Granted};
@@ -32,7 +34,7 @@ pub use read::SEQ_HEADER;
 pub use server::serve;
 pub use socket::{BindError, GROUP, bind};
 
-use crate::{registry::Registry, snapshot::Snapshot};
+use crate::{registry::Registry, snapshot::Snapshot, trace::hub::Hub};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
@@ -67,6 +69,8 @@ pub struct ApiState {
     pub config_keys: Arc<BTreeSet<String>>,
     /// What entries are validated against.
     pub rules: Arc<Rules>,
+    /// Who wants to see packets.
+    pub tracers: Arc<Hub>,
 }
 
 /// All routes.
@@ -93,6 +97,7 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/v1/snapshot", get(read::snapshot))
         .route("/v1/services/{name}", get(read::service))
+        .route("/v1/trace", get(trace::trace))
         .route("/livez", get(read::livez))
         .route("/readyz", get(read::readyz))
         .route("/metrics", get(metrics::metrics))

@@ -38,6 +38,14 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show the daemon, its registry, VIPs, dropped packets and problems.
     Status(ReaderArgs),
+    /// Show packets as they come: who sent what, and what became of it.
+    Trace(Box<TraceArgs>),
+    /// List the reasons under which packets are passed, dropped or answered, and what each means.
+    Reasons {
+        /// Format of the output.
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
     /// Show the VIPs.
     Vips(ReaderArgs),
     /// Show the backends of one VIP or of all.
@@ -108,12 +116,54 @@ pub struct ReaderArgs {
 }
 
 /// Format of the output.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
     /// For people.
+    #[default]
+    #[value(alias = "text")]
     Table,
     /// For programs; with --watch, one document a line.
     Json,
+}
+
+/// Which packets are shown, and how. Without a filter: all that are for a VIP.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TraceArgs {
+    /// Only packets for this VIP (and those dropped at its address before it was clear for which).
+    #[arg(long, value_name = "NAME")]
+    pub vip: Option<String>,
+    /// Only packets of clients at this address or in this network.
+    #[arg(long, value_name = "ADDR[/PREFIX]")]
+    pub client: Option<String>,
+    /// Only packets that left under these reasons (see `navigator reasons`), or all that were
+    /// `forwarded`, `passed`, `dropped` or `replied`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub reason: Vec<String>,
+    /// Only packets for this backend.
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub backend: Option<String>,
+    /// Only one packet in N of these, by chance.
+    #[arg(long, value_name = "1/N")]
+    pub sample: Option<String>,
+    /// End after so many packets.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this time, at most (and by default) 10m.
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// Write the packets to this file too, as pcapng with explanations as comments; `-` is the
+    /// standard output, and nothing else goes there then.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// In the file, put beside each packet what was sent to the backend.
+    #[arg(long, requires = "pcap")]
+    pub sent: bool,
+    /// In JSON, add the first 128 bytes of each packet, as it came and as it left.
+    #[arg(long)]
+    pub bytes: bool,
+    /// A line of text or of JSON for each packet.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
 }
 
 /// Where the registry is, for commands that can do without the daemon.

@@ -5,9 +5,11 @@ use crate::{
     api::{ProblemBody, SEQ_HEADER},
     snapshot::Snapshot,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, client::conn::http1, header::HOST};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, client::conn::http1, header::HOST,
+};
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use serde::{Serialize, de::DeserializeOwned};
@@ -22,6 +24,8 @@ use tokio::{net::UnixStream, task::AbortHandle, time::timeout};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest answer, in bytes: a snapshot of the largest registry is well below.
 const MAX_ANSWER: usize = 256 << 20;
+/// Longest line of a stream, in bytes.
+const MAX_LINE: usize = 1 << 20;
 
 /// Why the daemon did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -183,22 +187,28 @@ impl Client {
             .unwrap_or_else(|_| Err(self.broken(format!("nothing within {}s", limit.as_secs()))))
     }
 
+    /// Reads JSON documents, one a line, for as long as they come.
+    pub async fn stream(&self, path: &str) -> ClientResult<LineStream> {
+        let open = self.open(Method::GET, path, Bytes::new());
+        let (answer, connection) = timeout(ANSWER_TIMEOUT, open).await.unwrap_or_else(|_| {
+            Err(self.broken(format!("nothing within {}s", ANSWER_TIMEOUT.as_secs())))
+        })?;
+        let (head, body) = answer.into_parts();
+        if head.status.is_success() {
+            return Ok(LineStream {
+                client: self.clone(),
+                body,
+                text: BytesMut::new(),
+                _connection: connection,
+            });
+        }
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| self.broken(error.to_string()))?;
+        Err(self.refused(head.status, &body.to_bytes()))
+    }
+
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> ClientResult<Answer> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| self.connect_error(&error))?;
-        let broken = |error: hyper::Error| self.broken(error.to_string());
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        let _connection = AbortOnDrop(tokio::spawn(connection).abort_handle());
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "navigator")
-            .body(Full::new(body))
-            .map_err(|error| self.broken(format!("{path}: {error}")))?;
-        let answer = sender.send_request(request).await.map_err(broken)?;
+        let (answer, _connection) = self.open(method, path, body).await?;
         let (head, body) = answer.into_parts();
         let seq = head.headers.get(SEQ_HEADER);
         let seq = seq.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -211,6 +221,30 @@ impl Client {
             return Ok(Answer { seq, body });
         }
         Err(self.refused(head.status, &body))
+    }
+
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> ClientResult<(Response<Incoming>, AbortOnDrop)> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.connect_error(&error))?;
+        let broken = |error: hyper::Error| self.broken(error.to_string());
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let connection = AbortOnDrop(tokio::spawn(connection).abort_handle());
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "navigator")
+            .body(Full::new(body))
+            .map_err(|error| self.broken(format!("{path}: {error}")))?;
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        Ok((answer, connection))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
@@ -242,6 +276,38 @@ impl Client {
 
     fn path(&self) -> String {
         self.socket.display().to_string()
+    }
+}
+
+/// JSON documents as they come.
+pub struct LineStream {
+    client: Client,
+    body: Incoming,
+    text: BytesMut,
+    _connection: AbortOnDrop,
+}
+
+impl LineStream {
+    /// The next one; `None` after the last. May be cut short: nothing is lost.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> ClientResult<Option<T>> {
+        loop {
+            if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line = self.text.split_to(end + 1);
+                return self.client.parse(&line).map(Some);
+            }
+            if self.text.len() > MAX_LINE {
+                return Err(self
+                    .client
+                    .broken("its answer has no end of line".to_owned()));
+            }
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| self.client.broken(error.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                self.text.extend_from_slice(data);
+            }
+        }
     }
 }
 

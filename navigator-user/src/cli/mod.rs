@@ -13,10 +13,12 @@ mod lease_client;
 mod orders;
 mod output;
 pub mod readers;
+mod reasons;
 mod register;
 pub mod render;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod vip;
 
 pub use lease_client::SocketRegistry;
@@ -72,6 +74,8 @@ async fn carry_out(socket: &Path, command: Command) -> Outcome<ExitCode> {
         Command::Detach(args) => detach(args).await,
         Command::Backend(command) => return Ok(backend::run(command).await?),
         Command::Status(args) => readers::show(&client, &View::Status, args).await,
+        Command::Trace(args) => trace::trace(&client, *args).await,
+        Command::Reasons { output } => reasons::list(output),
         Command::Vips(args) => readers::show(&client, &View::Vips, args).await,
         Command::Backends { vip, reader } => {
             readers::show(&client, &View::Backends(vip), reader).await

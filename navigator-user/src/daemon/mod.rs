@@ -21,6 +21,7 @@ use crate::{
         etcd::{EtcdRegistry, EtcdSettings},
     },
     snapshot::{DaemonView, InterfaceView, RegistryView, Snapshot},
+    trace::hub::Hub,
 };
 use announcer::AddressAnnouncer;
 use anyhow::{Context, Result, bail};
@@ -47,18 +48,28 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
     let rules = rules(&config).await?;
     let listener = api::bind(&config.socket)?;
     let (snapshots, readers) = watch::channel((0, Arc::new(starting(&*registry))));
+    let tracers = Arc::<Hub>::default();
     let state = ApiState {
         snapshots: readers,
         registry: registry.clone(),
         config_keys: Arc::new(config.entries().into_iter().map(|(key, _)| key).collect()),
         rules: Arc::new(rules.clone()),
+        tracers: tracers.clone(),
     };
     let (end_api, mut api_ends) = watch::channel(false);
     let api = tokio::spawn(async move {
         api::serve(listener, state, async { stopped(&mut api_ends).await }).await
     });
 
-    let work = work(&config, log_drops, registry, rules, snapshots, stop.clone());
+    let work = work(
+        &config,
+        log_drops,
+        registry,
+        rules,
+        snapshots,
+        tracers,
+        stop.clone(),
+    );
     let outcome = tokio::select! {
         outcome = work => outcome,
         () = stopped(&mut stop) => Ok(()),
@@ -79,6 +90,7 @@ async fn work(
     registry: Arc<dyn Registry>,
     rules: Rules,
     snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
+    tracers: Arc<Hub>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let settings = |identity: &identity::Identity| KernelSettings {
@@ -104,7 +116,8 @@ async fn work(
         });
     })
     .await?;
-    let dataplane = KernelDataplane::open(settings(&identity))?;
+    let mut dataplane = KernelDataplane::open(settings(&identity))?;
+    dataplane.trace_for(tracers.clone());
     let facts = DaemonFacts {
         interfaces: dataplane
             .interfaces()
@@ -139,6 +152,7 @@ async fn work(
         snapshots,
         plan_seed: identity.plan_seed,
         facts,
+        tracers,
     };
     sd_notify_quietly(&[sd_notify::NotifyState::Ready]);
     tracing::info!(registry = registry.describe(), interfaces = ?config.interfaces, "running");

@@ -222,6 +222,10 @@ pub trait Dataplane: Send {
     /// MAC addresses, and that they were made again. Called about once a second.
     fn sweep(&mut self);
 
+    /// Makes true what those who trace packets want, if packets can be traced here. Called when
+    /// somebody begins or ends, and about once a second.
+    fn follow_tracers(&mut self) {}
+
     /// Reads all figures.
     fn figures(&self) -> Figures;
 }

@@ -81,6 +81,11 @@ impl<S: Store> Plane<S> {
         &self.store
     }
 
+    /// The id of a VIP, if it is in the tables.
+    pub fn vip_id(&self, vip: &VipKey) -> Option<u16> {
+        Some(self.vips.get(vip)?.id)
+    }
+
     /// Runs `action`; if a table is full, frees at once what would be freed later and tries again.
     fn with_room<T>(
         &mut self,

@@ -24,6 +24,7 @@ use crate::{
     probes::{ProbeReport, Prober},
     registry::RegistryEvent,
     snapshot::Snapshot,
+    trace::hub::Hub,
 };
 use addresses::Addresses;
 use health_book::HealthBook;
@@ -81,6 +82,8 @@ pub struct Parts<D> {
     pub plan_seed: u64,
     /// What the snapshot says of the daemon.
     pub facts: DaemonFacts,
+    /// Who wants to see packets.
+    pub tracers: Arc<Hub>,
 }
 
 /// The loop's state.
@@ -102,6 +105,7 @@ pub struct Reconciler<D> {
     plan_seed: u64,
     registry: RegistryState,
     publisher: view::Publisher,
+    tracers: Arc<Hub>,
     start: Instant,
     slots_written: u64,
 }
@@ -121,6 +125,7 @@ struct Planned {
 
 /// Runs until `stop`. Forwarding is left as it is then.
 pub async fn run<D: Dataplane>(parts: Parts<D>, stop: impl Future<Output = ()>) {
+    let tracers = parts.tracers.clone();
     let (mut this, mut sources) = Reconciler::new(parts);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,8 +165,13 @@ pub async fn run<D: Dataplane>(parts: Parts<D>, stop: impl Future<Output = ()>) 
                     this.settle(touched).await;
                 }
             }
+            () = tracers.changed() => {
+                this.dataplane.follow_tracers();
+                this.publisher.changed();
+            }
             _ = tick.tick() => {
                 this.dataplane.sweep();
+                this.dataplane.follow_tracers();
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(LOOK_AGAIN) {
                     this.addresses.look_again().await;
@@ -203,6 +213,7 @@ impl<D: Dataplane> Reconciler<D> {
             plans: JoinSet::new(),
             plan_seed: parts.plan_seed,
             registry: RegistryState::default(),
+            tracers: parts.tracers,
             start: Instant::now(),
             slots_written: 0,
         };
@@ -240,6 +251,7 @@ impl<D: Dataplane> Reconciler<D> {
             registry: &self.registry,
             figures: self.dataplane.figures(),
             slots_written: self.slots_written,
+            tracers: self.tracers.tracers(),
             uptime: self.now(),
         };
         self.publisher.publish(&world);

@@ -70,6 +70,7 @@ impl Daemon {
             snapshots: publish,
             plan_seed: 1,
             facts: DaemonFacts::default(),
+            tracers: Arc::default(),
         };
         let task = tokio::spawn(run(parts, async { stopped.await.unwrap_or_default() }));
         Self {

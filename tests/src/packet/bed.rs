@@ -6,16 +6,19 @@ use super::{
     counters::Counters,
     expect::{Action, Outcome},
 };
-use anyhow::{Result, ensure};
-use aya::programs::{TestRun as _, TestRunOptions};
-use navigator_common::hash::HashKey;
+use anyhow::{Context, Result, ensure};
+use aya::{
+    maps::loaded_maps,
+    programs::{TestRun as _, TestRunOptions},
+};
+use navigator_common::{addr::Addr, hash::HashKey, trace::TraceFilter};
 use navigator_core::{
     model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey},
     plan::members::{Member, State},
 };
 use navigator_user::dataplane::{
     Applied, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
-    kernel::{KernelDataplane, KernelSettings, KernelStore, LoadedProgram},
+    kernel::{Filters, KernelDataplane, KernelSettings, KernelStore, LoadedProgram, Records},
     store::Sizes,
 };
 use std::{
@@ -69,11 +72,34 @@ pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSet
     }
 }
 
-/// The data plane and a program on it.
+/// The data plane and the programs on it.
 pub struct Bed {
     plane: KernelDataplane,
+    egress: u8,
     program: LoadedProgram,
+    observed: Option<Observed>,
 }
+
+/// The program that writes down packets, used instead of the other one.
+struct Observed {
+    program: LoadedProgram,
+    filters: Filters,
+    records: Records,
+}
+
+/// The filter that asks for every packet.
+pub const EVERYTHING: TraceFilter = TraceFilter {
+    active: 1,
+    outcomes: [u64::MAX; 2],
+    client: Addr { hi: 0, lo: 0 },
+    client_mask: Addr { hi: 0, lo: 0 },
+    backend: Addr { hi: 0, lo: 0 },
+    vip_address: Addr { hi: 0, lo: 0 },
+    vip: 0,
+    backend_port: 0,
+    sample: TraceFilter::EVERY,
+    flags: 0,
+};
 
 impl Bed {
     /// An empty one.
@@ -94,7 +120,56 @@ impl Bed {
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
-        Ok(Self { plane, program })
+        Ok(Self {
+            plane,
+            egress,
+            program,
+            observed: None,
+        })
+    }
+
+    /// From now on frames are run through the program that writes down packets, by this filter.
+    ///
+    /// # Errors
+    /// If the kernel refuses the program.
+    pub fn observe(&mut self, filter: &TraceFilter) -> Result<()> {
+        let (program, mut filters, records) =
+            self.plane.load_traced_for_test(LOCAL_MAC, self.egress)?;
+        filters.set(0, filter)?;
+        self.observed = Some(Observed {
+            program,
+            filters,
+            records,
+        });
+        Ok(())
+    }
+
+    /// From now on frames are run through the ordinary program again.
+    pub fn look_away(&mut self) {
+        self.observed = None;
+    }
+
+    /// Whether frames are run through the program that writes down packets.
+    pub const fn is_observed(&self) -> bool {
+        self.observed.is_some()
+    }
+
+    /// The filters of the program that [`Bed::observe`] loaded.
+    ///
+    /// # Errors
+    /// It was not called.
+    pub fn filters(&mut self) -> Result<&mut Filters> {
+        let observed = self.observed.as_mut();
+        Ok(&mut observed.context("nobody observes")?.filters)
+    }
+
+    /// What that program wrote down.
+    ///
+    /// # Errors
+    /// [`Bed::observe`] was not called.
+    pub fn records(&mut self) -> Result<&mut Records> {
+        let observed = self.observed.as_mut();
+        Ok(&mut observed.context("nobody observes")?.records)
     }
 
     /// Applies a table in which every slot belongs to the first active backend. All of
@@ -189,6 +264,42 @@ impl Bed {
         flows.next().map_or(0, |(_, used, _)| *used)
     }
 
+    /// The names of the maps that the program uses.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn maps(&mut self) -> Result<Vec<String>> {
+        let ids = self.program().xdp()?.info()?.map_ids()?;
+        let mut names = Vec::new();
+        // Those of other programs may go while they are listed.
+        for map in loaded_maps().filter_map(Result::ok) {
+            if ids.iter().flatten().any(|id| *id == map.id()) {
+                names.push(map.name_as_str().unwrap_or_default().to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Runs one frame through the program, so many times.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn repeat(&mut self, frame: &[u8], times: u32) -> Result<()> {
+        self.program().xdp()?.test_run(TestRunOptions {
+            data_in: Some(frame),
+            repeat: times,
+            ..TestRunOptions::new()
+        })?;
+        Ok(())
+    }
+
+    const fn program(&mut self) -> &mut LoadedProgram {
+        match &mut self.observed {
+            Some(observed) => &mut observed.program,
+            None => &mut self.program,
+        }
+    }
+
     /// Runs one frame through the program.
     ///
     /// # Errors
@@ -210,7 +321,7 @@ impl Bed {
     /// If the kernel refuses to run it.
     pub fn run_uncounted(&mut self, frame: &[u8]) -> Result<(Action, Vec<u8>)> {
         let mut out = vec![0; frame.len() + GROWTH];
-        let result = self.program.xdp()?.test_run(TestRunOptions {
+        let result = self.program().xdp()?.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
             ..TestRunOptions::new()

@@ -12,6 +12,7 @@
 //! | `expect` | what a packet leaves as |
 //! | `flow` | the hash of a packet's flow, by the contract's own function |
 //! | `bed`, `counters` | the program over tables that the real writer filled |
+//! | `record` | whether a traced packet's record is the truth |
 //! | `row`, `diff` | one line of a table, and how a wrong one is told |
 //! | `script` | packets and table changes in sequence |
 
@@ -26,6 +27,7 @@ pub mod flow;
 pub mod fragment;
 pub mod frame;
 pub mod icmp;
+mod record;
 pub mod row;
 pub mod script;
 

@@ -85,4 +85,10 @@ pub(super) const OF_A_TABLE: &[Family<TableView>] = &[
         "Entries that the table has.",
         |t| t.capacity,
     ),
+    (
+        "table_nearly_full",
+        Kind::Gauge,
+        "1 if it is time to do something about the table.",
+        |t| t.is_nearly_full().into(),
+    ),
 ];

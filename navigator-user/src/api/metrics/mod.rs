@@ -74,6 +74,12 @@ fn daemon(text: &mut Text, snapshot: &Snapshot) {
         );
     }
     text.family(
+        "tracers",
+        Kind::Gauge,
+        "How many trace packets at the moment; while anybody does, packets cost more.",
+    )
+    .sample(&[], daemon.tracers);
+    text.family(
         "problems",
         Kind::Gauge,
         "VIPs and backends that could not be applied.",

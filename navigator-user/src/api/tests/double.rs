@@ -4,6 +4,7 @@ use crate::{
     api::{ApiState, bind, fixture, serve},
     registry::{Entry, LeaseId, Registry, RegistryError, RegistryEvent, RegistryResult},
     snapshot::Snapshot,
+    trace::hub::Hub,
 };
 use futures::{FutureExt, future::BoxFuture};
 use navigator_core::entry::Rules;
@@ -162,6 +163,7 @@ impl Registry for Double {
 pub(crate) struct Daemon {
     pub(crate) registry: Arc<Double>,
     pub(crate) snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
+    pub(crate) tracers: Arc<Hub>,
     pub(crate) socket: PathBuf,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
@@ -179,11 +181,13 @@ impl Daemon {
         let registry = Arc::new(Double::default());
         let (snapshots, receiver) = watch::channel((7, Arc::new(snapshot)));
         let listed = ["/services/web/10.0.0.1:80", "/navigator/vips/web"];
+        let tracers = Arc::<Hub>::default();
         let state = ApiState {
             snapshots: receiver,
             registry: registry.clone(),
             config_keys: Arc::new(listed.map(str::to_owned).into()),
             rules: Arc::new(Rules::default()),
+            tracers: tracers.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let listener = bind(&socket)?;
@@ -191,6 +195,7 @@ impl Daemon {
         Ok(Self {
             registry,
             snapshots,
+            tracers,
             socket,
             stop,
             task,

@@ -3,4 +3,5 @@
 pub(crate) mod double;
 mod reads;
 mod socket;
+mod trace;
 mod writes;

@@ -2,6 +2,7 @@
 
 mod backends;
 mod numbers;
+mod reasons;
 mod services;
 mod status;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 mod vips;
 
 pub use backends::backends;
+pub(super) use reasons::reasons;
 pub(super) use services::labels;
 pub use services::services;
 pub use status::status;

@@ -2,9 +2,15 @@
 
 use super::{Column, Look, News, clean, numbers, paint, table, text, vips};
 use crate::snapshot::{CounterView, RegistryView, Snapshot, TableView};
+use comfy_table::{Cell, Color};
 use navigator_common::reason::{Event, Reason};
 
-const COUNTERS: &[Column] = &[("REASON", false), ("PACKETS", true), ("MEANING", false)];
+const COUNTERS: &[Column] = &[
+    ("REASON", false),
+    ("PACKETS", true),
+    ("RATE", true),
+    ("MEANING", false),
+];
 const TABLES: &[Column] = &[
     ("TABLE", false),
     ("USED", true),
@@ -48,14 +54,26 @@ fn head(look: Look, snapshot: &Snapshot) -> String {
         "navigator   {}, {ready}, pid {}, up {}\n\
          interfaces  {}\n\
          registry    {}\n\
-         writes      {} slots since the start{adopted}\n",
+         writes      {} slots since the start{adopted}\n{}",
         clean(&daemon.version),
         daemon.pid,
         numbers::duration(daemon.uptime_seconds),
         interfaces.join(", "),
         registry(look, &snapshot.registry),
         daemon.slots_written,
+        tracing(look, daemon.tracers),
     )
+}
+
+/// Said only while it is so: it is a state that costs, and that somebody may have forgotten.
+fn tracing(look: Look, tracers: usize) -> String {
+    let who = match tracers {
+        0 => return String::new(),
+        1 => "somebody traces".to_owned(),
+        several => format!("{several} trace"),
+    };
+    let who = paint(look, News::Bad, &who);
+    format!("tracing     {who} packets: each costs more meanwhile\n")
 }
 
 fn registry(look: Look, registry: &RegistryView) -> String {
@@ -84,6 +102,7 @@ fn counters(look: Look, counters: &[CounterView]) -> String {
         vec![
             text(&counter.name),
             text(counter.packets),
+            text(numbers::per_second(counter.packets_per_second)),
             text(meaning(&counter.name)),
         ]
     };
@@ -111,10 +130,19 @@ fn tables(look: Look, tables: &[TableView]) -> String {
             text(&t.name),
             text(numbers::count(t.used)),
             text(numbers::count(t.capacity)),
-            text(numbers::percent(t.used as f64 / t.capacity.max(1) as f64)),
+            fill(t),
         ]
     };
     table(look, TABLES, tables.iter().map(row).collect())
+}
+
+fn fill(table: &TableView) -> Cell {
+    let part = table.used as f64 / table.capacity.max(1) as f64;
+    let fill = text(numbers::percent(part));
+    if table.is_nearly_full() {
+        return fill.fg(Color::Red);
+    }
+    fill
 }
 
 fn problems(look: Look, problems: &[String]) -> String {

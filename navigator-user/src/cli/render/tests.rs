@@ -17,15 +17,16 @@ navigator   0.1.0, ready, pid 4242, up 2h 5m
 interfaces  eth0 (native)
 registry    etcd http://127.0.0.1:2379, not connected for 1m 5s: connection refused; revision 42 stays in force
 writes      12 slots since the start, after taking over what was pinned
+tracing     somebody traces packets: each costs more meanwhile
 
 VIP  ADDRESS                SERVICE  MODE  ACTIVE  AT RISK  PACKETS     BYTES  STATE
 web  192.0.2.10:80/tcp      web      l2       1/3     2.5%   1.2k/s  3.4 MB/s  announced
 api  [2001:db8::1]:443/tcp  api      ipip     0/0     0.0%      0/s     0 B/s  not applied: slots is full
 
-REASON         PACKETS  MEANING
-pass_not_vip      1000  The destination address is no VIP address.
-drop_unserved        7  No VIP serves this port or protocol of a VIP address, and the address's policy is to drop.
-flow_hit             3  A remembered flow went to its backend.
+REASON         PACKETS   RATE  MEANING
+pass_not_vip      1000  500/s  The destination address is no VIP address.
+drop_unserved        7  3.5/s  No VIP serves this port or protocol of a VIP address, and the address's policy is to drop.
+flow_hit             3  1.5/s  A remembered flow went to its backend.
 
 TABLE  USED  CAPACITY  FILL
 slots   66k      4.2M  1.6%
@@ -58,6 +59,7 @@ fn a_quiet_status_is_short() {
     quiet.registry.connected = true;
     quiet.daemon.ready = false;
     quiet.daemon.adopted = false;
+    quiet.daemon.tracers = 0;
     assert_eq!(
         status(PLAIN, &quiet),
         "\

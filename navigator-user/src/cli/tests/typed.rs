@@ -61,6 +61,21 @@ fn orders_and_vips_are_read() -> Test {
 }
 
 #[test]
+fn a_trace_is_read() -> Test {
+    let cli = parse(
+        "navigator trace --vip web --reason dropped,forwarded --sample 1/10 --count 5 --pcap - -o text",
+    )?;
+    let Command::Trace(args) = cli.command else {
+        anyhow::bail!("{cli:?}");
+    };
+    assert_eq!(args.reason, ["dropped", "forwarded"]);
+    assert_eq!((args.count, args.output), (Some(5), Format::Table));
+    assert!(parse("navigator trace --sent").is_err(), "into which file?");
+    assert!(parse("navigator trace --count 0").is_err());
+    Ok(())
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let cases = [
         (

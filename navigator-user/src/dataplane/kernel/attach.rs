@@ -6,6 +6,7 @@ use super::{
     interface::{self, AttachMode},
     load::LoadedProgram,
     sys,
+    tracers::Tap,
 };
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
@@ -53,6 +54,8 @@ pub(super) struct Attached {
     pub(super) mode: AttachMode,
     /// Reads what the program logs, if it does.
     pub(super) log: Option<DropLog>,
+    /// Reads the packets that it writes down, if it does.
+    pub(super) tap: Option<Tap>,
     pub(super) _link: FdLink,
 }
 
@@ -86,6 +89,7 @@ pub(super) fn attach(
     Ok(Attached {
         mode,
         log: None,
+        tap: None,
         _link: link,
     })
 }

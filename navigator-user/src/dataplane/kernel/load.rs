@@ -15,7 +15,8 @@ use navigator_common::{
     flow::coarse_seconds,
     hash::HashKey,
     mac,
-    maps::{ALL, globals, programs},
+    maps::{ALL, globals, programs, traced},
+    trace::RING_BYTES,
 };
 use std::{error::Error as _, io, path::Path};
 
@@ -31,11 +32,24 @@ pub(super) struct Globals {
     pub(super) hash_key: HashKey,
     /// Keep the lines that log drops in the program.
     pub(super) log_drops: bool,
+    /// Load the program that writes down packets.
+    pub(super) traced: bool,
+}
+
+impl Globals {
+    const fn program(&self) -> &'static str {
+        if self.traced {
+            programs::TRACED
+        } else {
+            programs::NAVIGATOR
+        }
+    }
 }
 
 /// A program in the kernel, not attached to anything.
 pub struct LoadedProgram {
     ebpf: Ebpf,
+    name: &'static str,
 }
 
 impl LoadedProgram {
@@ -45,14 +59,21 @@ impl LoadedProgram {
 
     /// The program, to be run by `BPF_PROG_TEST_RUN` or attached.
     pub fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
-        let program = self.ebpf.program_mut(programs::NAVIGATOR);
+        let program = self.ebpf.program_mut(self.name);
         program.ok_or(ProgramError::NotLoaded)?.try_into()
     }
 }
 
 /// Makes the maps that are not pinned in `dir` yet, and pins them.
 pub(super) fn make_maps(dir: &Path, sizes: &Sizes) -> Result<(), OpenError> {
-    load_object(dir, sizes, None).map(drop)
+    let globals = Globals {
+        local_mac: [0; 6],
+        local_egress: 0,
+        hash_key: HashKey::from_words([0; 5]),
+        log_drops: false,
+        traced: false,
+    };
+    load_object(dir, sizes, &globals).map(drop)
 }
 
 /// Loads the program over the maps that are pinned in `dir`.
@@ -61,23 +82,17 @@ pub(super) fn load(
     sizes: &Sizes,
     globals: &Globals,
 ) -> Result<LoadedProgram, OpenError> {
-    let ebpf = load_object(dir, sizes, Some(globals))?;
-    let mut program = LoadedProgram { ebpf };
+    let ebpf = load_object(dir, sizes, globals)?;
+    let name = globals.program();
+    let mut program = LoadedProgram { ebpf, name };
     program
         .xdp()
         .and_then(Xdp::load)
-        .map_err(|error| refused(EbpfError::ProgramError(error)))?;
+        .map_err(|error| refused(name, EbpfError::ProgramError(error)))?;
     Ok(program)
 }
 
-fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<Ebpf, OpenError> {
-    let zero = Globals {
-        local_mac: [0; 6],
-        local_egress: 0,
-        hash_key: HashKey::from_words([0; 5]),
-        log_drops: false,
-    };
-    let globals = globals.unwrap_or(&zero);
+fn load_object(dir: &Path, sizes: &Sizes, globals: &Globals) -> Result<Ebpf, OpenError> {
     let local_mac = mac::to_word(globals.local_mac);
     let local_egress = u32::from(globals.local_egress);
     let hash_key = globals.hash_key.words();
@@ -103,16 +118,20 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         loader.map_pin_path(spec.name, dir.join(map_pin(spec)));
         loader.map_max_entries(spec.name, entries(spec, sizes));
     }
-    loader.load(OBJECT).map_err(refused)
+    if globals.traced {
+        loader.map_max_entries(traced::RING, RING_BYTES);
+    }
+    let loaded = loader.load(OBJECT);
+    loaded.map_err(|error| refused(globals.program(), error))
 }
 
-fn refused(error: EbpfError) -> OpenError {
+fn refused(program: &str, error: EbpfError) -> OpenError {
     let (what, io_error, log) = match &error {
         EbpfError::ProgramError(ProgramError::LoadError {
             io_error,
             verifier_log,
         }) => (
-            format!("the program `{}`", programs::NAVIGATOR),
+            format!("the program `{program}`"),
             Some(io_error),
             verifier_log.to_string(),
         ),

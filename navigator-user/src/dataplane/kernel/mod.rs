@@ -15,6 +15,8 @@ mod mapping;
 mod pins;
 mod store;
 mod sys;
+mod tap;
+mod tracers;
 mod watch;
 
 pub use attach::{Attach, InterfaceSettings};
@@ -23,12 +25,14 @@ pub use error::OpenError;
 pub use interface::AttachMode;
 pub use load::LoadedProgram;
 pub use store::KernelStore;
+pub use tap::{Filters, Records};
 
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
     plane::Plane,
     store::{Sizes, Table, put},
 };
+use crate::trace::hub::Hub;
 use aya::maps::{Array, Map, MapData};
 use load::Globals;
 use navigator_common::{
@@ -41,7 +45,10 @@ use pins::{PinDir, map_pin};
 use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use watch::Watched;
 
@@ -68,6 +75,8 @@ pub struct KernelDataplane {
     sizes: Sizes,
     /// Locked for as long as this lives.
     dir: Option<PinDir>,
+    /// Who wants to see packets.
+    tracers: Option<Arc<Hub>>,
 }
 
 impl KernelDataplane {
@@ -124,6 +133,7 @@ impl KernelDataplane {
             hash_key: settings.hash_key,
             sizes: settings.sizes,
             dir,
+            tracers: None,
         };
         for interface in &settings.interfaces {
             dataplane.watch(interface)?;
@@ -153,12 +163,14 @@ impl KernelDataplane {
         local_mac: [u8; 6],
         local_egress: u8,
         log_drops: bool,
+        traced: bool,
     ) -> Result<LoadedProgram, OpenError> {
         let globals = Globals {
             local_mac,
             local_egress,
             hash_key: self.hash_key,
             log_drops,
+            traced,
         };
         match &self.dir {
             Some(dir) => load::load(dir.path(), &self.sizes, &globals),
@@ -204,7 +216,18 @@ impl KernelDataplane {
         local_mac: [u8; 6],
         local_egress: u8,
     ) -> Result<LoadedProgram, OpenError> {
-        self.load(local_mac, local_egress, false)
+        self.load(local_mac, local_egress, false, false)
+    }
+
+    /// The same for the program that writes down packets, with its filters and its records.
+    pub fn load_traced_for_test(
+        &self,
+        local_mac: [u8; 6],
+        local_egress: u8,
+    ) -> Result<(LoadedProgram, Filters, Records), OpenError> {
+        let mut program = self.load(local_mac, local_egress, false, true)?;
+        let (filters, records) = tap::take(program.ebpf())?;
+        Ok((program, filters, records))
     }
 
     /// Makes up an interface, which need not exist, and returns its egress index: for packet
@@ -239,6 +262,10 @@ impl Dataplane for KernelDataplane {
 
     fn set_next_hop(&mut self, host: IpAddr, hop: Option<NextHop>) -> DataplaneResult<()> {
         self.plane.set_next_hop(host, hop)
+    }
+
+    fn follow_tracers(&mut self) {
+        self.follow_hub();
     }
 
     fn sweep(&mut self) {

@@ -10,9 +10,14 @@ use super::{
     attach::{self, Attached, InterfaceSettings},
     drop_log::DropLog,
     interface::{self, AttachMode},
+    tap,
+    tracers::Tap,
 };
-use crate::dataplane::store::Store;
-use std::time::{Duration, Instant};
+use crate::{dataplane::store::Store, trace::hub::Hub};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long a load or an attachment that failed waits to be tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -20,7 +25,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// One interface.
 pub(super) struct Watched {
     settings: InterfaceSettings,
-    attached: Attached,
+    pub(super) attached: Attached,
     /// What the program on it was loaded for.
     known: Identity,
     /// What is wrong with it, in words; empty if all is well.
@@ -31,7 +36,7 @@ pub(super) struct Watched {
 
 /// What a program is loaded for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     ifindex: u32,
     mac: [u8; 6],
 }
@@ -50,6 +55,21 @@ impl Watched {
         (!self.problem.is_empty()).then(|| self.problem.clone())
     }
 
+    /// Whether something failed a moment ago and is not to be tried again yet.
+    pub(super) fn waits(&self) -> bool {
+        self.retry_at.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Something failed: it is tried again later.
+    pub(super) fn wait(&mut self) {
+        self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    /// What its program is loaded for.
+    pub(super) fn identity(&self) -> (InterfaceSettings, Identity) {
+        (self.settings.clone(), self.known)
+    }
+
     /// Notes what is wrong; says so once.
     fn complain(&mut self, problem: String) {
         if self.problem != problem {
@@ -63,7 +83,7 @@ impl KernelDataplane {
     /// Attaches the program to an interface for the first time.
     pub(super) fn watch(&mut self, settings: &InterfaceSettings) -> Result<(), OpenError> {
         let known = self.identify(settings)?;
-        let attached = self.attach(settings, known)?;
+        let attached = self.attach(settings, known, None)?;
         self.interfaces.push(Watched {
             settings: settings.clone(),
             attached,
@@ -83,14 +103,8 @@ impl KernelDataplane {
     }
 
     fn follow(&mut self, index: usize) {
-        let Watched {
-            settings,
-            known,
-            retry_at,
-            ..
-        } = &self.interfaces[index];
-        let (settings, known) = (settings.clone(), *known);
-        let waits = retry_at.is_some_and(|at| Instant::now() < at);
+        let (settings, known) = self.interfaces[index].identity();
+        let waits = self.interfaces[index].waits();
         let found = match self.identify(&settings) {
             Ok(found) => found,
             Err(error) => return self.interfaces[index].complain(error.to_string()),
@@ -104,7 +118,9 @@ impl KernelDataplane {
     }
 
     fn renew(&mut self, index: usize, settings: &InterfaceSettings, found: Identity) {
-        let outcome = self.attach(settings, found);
+        let traced = self.interfaces[index].attached.tap.is_some();
+        let hub = self.tracers.clone().filter(|_| traced);
+        let outcome = self.attach(settings, found, hub.as_ref());
         let old = self.interfaces[index].known;
         if outcome.is_ok() && old.ifindex != found.ifindex {
             self.plane.leave_interface(old.ifindex);
@@ -122,7 +138,7 @@ impl KernelDataplane {
                 watched.retry_at = None;
             }
             Err(error) => {
-                watched.retry_at = Some(Instant::now() + RETRY);
+                watched.wait();
                 watched.complain(format!("{error}; trying again every few seconds"));
             }
         }
@@ -134,15 +150,26 @@ impl KernelDataplane {
         Ok(Identity { ifindex, mac })
     }
 
-    fn attach(
+    /// Loads the program for an interface and puts it there; with a hub the one that writes down
+    /// packets for it.
+    pub(super) fn attach(
         &mut self,
         settings: &InterfaceSettings,
         found: Identity,
+        hub: Option<&Arc<Hub>>,
     ) -> Result<Attached, OpenError> {
         let egress = self.plane.keep_interface(found.ifindex)?;
-        let mut program = self.load(found.mac, egress, settings.log_drops)?;
+        let mut program = self.load(found.mac, egress, settings.log_drops, hub.is_some())?;
+        let tap = match hub {
+            Some(hub) => {
+                let (filters, records) = tap::take(program.ebpf())?;
+                Some(Tap::new(filters, records, hub.clone()))
+            }
+            None => None,
+        };
         let pin = self.dir.as_ref().map(|dir| dir.link(&settings.name));
         let mut attached = attach::attach(settings, &mut program, pin.as_deref())?;
+        attached.tap = tap;
         if settings.log_drops {
             attached.log = DropLog::read(program.ebpf());
         }

@@ -1,5 +1,6 @@
 //! The snapshot: what the loop knows, rendered for readers.
 
+mod fill;
 mod rates;
 mod vips;
 
@@ -47,6 +48,7 @@ pub(in crate::reconcile) struct World<'a> {
     pub(in crate::reconcile) registry: &'a RegistryState,
     pub(in crate::reconcile) figures: Figures,
     pub(in crate::reconcile) slots_written: u64,
+    pub(in crate::reconcile) tracers: usize,
     pub(in crate::reconcile) uptime: Duration,
 }
 
@@ -109,10 +111,19 @@ impl Publisher {
             vips: self.vips(world),
             services: services(world),
             rejected: rejected(world.catalog),
-            counters: counters(&world.figures),
+            counters: self.counters(&world.figures),
             tables: tables(&world.figures),
             problems: problems(world),
         }
+    }
+
+    fn counters(&self, figures: &Figures) -> Vec<CounterView> {
+        let view = |(name, packets): &(&'static str, u64)| CounterView {
+            name: (*name).to_owned(),
+            packets: *packets,
+            packets_per_second: self.rates.of_counter(name),
+        };
+        figures.counters.iter().map(view).collect()
     }
 
     fn daemon(&self, world: &World<'_>) -> DaemonView {
@@ -125,6 +136,7 @@ impl Publisher {
             adopted: self.adopted,
             slots_written: world.slots_written,
             interfaces: self.facts.interfaces.clone(),
+            tracers: world.tracers,
             time: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default()
@@ -188,14 +200,6 @@ fn rejected(catalog: &Catalog) -> Vec<RejectedView> {
     catalog.rejections().into_iter().map(view).collect()
 }
 
-fn counters(figures: &Figures) -> Vec<CounterView> {
-    let view = |(name, packets): &(&'static str, u64)| CounterView {
-        name: (*name).to_owned(),
-        packets: *packets,
-    };
-    figures.counters.iter().map(view).collect()
-}
-
 fn tables(figures: &Figures) -> Vec<TableView> {
     let view = |(name, used, capacity): &(&'static str, u64, u64)| TableView {
         name: (*name).to_owned(),
@@ -212,6 +216,7 @@ fn problems(world: &World<'_>) -> Vec<String> {
     };
     let mut problems: Vec<_> = world.vips.values().filter_map(of_vip).collect();
     problems.extend(world.figures.problems.iter().cloned());
+    problems.extend(fill::problems(&tables(&world.figures)));
     problems.extend(world.addresses.problems());
     problems.extend(world.vips.values().filter_map(|state| {
         let warning =

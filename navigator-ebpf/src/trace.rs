@@ -1,0 +1,175 @@
+//! Seeing packets. The stages tell an [`Observer`] what they found out. In
+//! `navigator` that is [`Unobserved`], of which the compiler leaves nothing;
+//! in `navigator_traced` a [`Recorder`], which writes down what a filter asks for.
+
+use crate::{
+    maps::{TRACE_FILTERS, TRACE_LOST, TRACE_RING, TRACE_SCRATCH, load},
+    packet::Frame,
+    parse::Flow,
+    select::Chosen,
+};
+use aya_ebpf::{
+    bindings::{BPF_RB_NO_WAKEUP, xdp_action},
+    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
+    programs::XdpContext,
+};
+use navigator_common::{
+    addr::Addr,
+    reason::{Event, Reason},
+    slot::Slot,
+    trace::{FORWARDED, TRACERS, TraceRecord, client, known},
+    vip::Vip,
+};
+
+/// The reader looks by itself: waking it for every packet would cost more than the record.
+const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// Who is told what becomes of a packet, in this order; what comes after a stage that refuses
+/// the packet is not told, but for the last.
+pub(crate) trait Observer {
+    /// It came.
+    #[inline(always)]
+    fn arrives(&self, _ctx: &XdpContext) {}
+    /// It is for this address, a VIP's.
+    #[inline(always)]
+    fn address(&self, _address: Addr) {}
+    /// It is of this flow of this VIP.
+    #[inline(always)]
+    fn vip(&self, _flow: &Flow, _vip: &Vip) {}
+    /// Its flow falls into this slot of the VIP's table.
+    #[inline(always)]
+    fn slot(&self, _index: u32, _slot: Slot) {}
+    /// This was counted beside.
+    #[inline(always)]
+    fn event(&self, _event: Event) {}
+    /// This backend is to have it.
+    #[inline(always)]
+    fn chosen(&self, _chosen: &Chosen) {}
+    /// It leaves by this action; forwarded, or under a reason.
+    #[inline(always)]
+    fn leaves(&self, _ctx: &XdpContext, _action: u32, _reason: Option<Reason>) {}
+}
+
+/// Nobody looks.
+pub(crate) struct Unobserved;
+
+impl Observer for Unobserved {}
+
+/// Writes a record of the packet, and hands it out if a filter asks for it.
+pub(crate) struct Recorder {
+    record: *mut TraceRecord,
+}
+
+impl Recorder {
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        let record = TRACE_SCRATCH.get_ptr_mut(0)?;
+        Some(Self { record })
+    }
+
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one reference at a time, see below")]
+    fn record(&self) -> &mut TraceRecord {
+        // SAFETY: a live map value of this CPU, which nobody else uses; no method keeps the
+        // reference, nor calls another one while it has it.
+        unsafe { &mut *self.record }
+    }
+}
+
+impl Observer for Recorder {
+    #[inline(always)]
+    fn arrives(&self, ctx: &XdpContext) {
+        let frame = Frame::new(ctx);
+        let length = frame.length() as u32;
+        let record = self.record();
+        // SAFETY: the helper takes no argument.
+        record.time = unsafe { bpf_ktime_get_ns() };
+        record.ifindex = ctx.ingress_ifindex() as u32;
+        record.known = 0;
+        record.events = 0;
+        record.length = length;
+        record.sent_length = 0;
+        record.sent_captured = 0;
+        record.captured = frame.copy_start(length, &mut record.packet);
+    }
+
+    #[inline(always)]
+    fn address(&self, address: Addr) {
+        let record = self.record();
+        record.known = known::ADDRESS;
+        record.vip_address = address;
+    }
+
+    #[inline(always)]
+    fn vip(&self, flow: &Flow, vip: &Vip) {
+        let record = self.record();
+        record.hash = flow.hash;
+        record.set_vip(vip);
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32, slot: Slot) {
+        let record = self.record();
+        record.known |= known::SLOT;
+        record.slot_index = index;
+        record.slot = slot.0;
+    }
+
+    #[inline(always)]
+    fn event(&self, event: Event) {
+        self.record().events |= 1 << event as u32;
+    }
+
+    #[inline(always)]
+    fn chosen(&self, chosen: &Chosen) {
+        let record = self.record();
+        record.known |= known::BACKEND;
+        record.backend = chosen.id;
+        record.backend_word = chosen.word.0;
+        record.backend_info = chosen.backend.info;
+        record.backend_address = chosen.backend.address;
+    }
+
+    #[inline(always)]
+    fn leaves(&self, ctx: &XdpContext, action: u32, reason: Option<Reason>) {
+        let record = self.record();
+        record.action = action;
+        record.outcome = reason.map_or(FORWARDED, Reason::index);
+        record.filters = asked_for(record);
+        if record.filters == 0 {
+            return;
+        }
+        if action > xdp_action::XDP_PASS {
+            let frame = Frame::new(ctx);
+            let length = frame.length() as u32;
+            record.sent_length = length;
+            record.sent_captured = frame.copy_start(length, &mut record.sent);
+        }
+        if TRACE_RING
+            .output::<TraceRecord>(&*record, NO_WAKEUP)
+            .is_err()
+            && let Some(lost) = TRACE_LOST.get_ptr_mut(0)
+        {
+            // SAFETY: a live map value of this CPU, which nobody else writes.
+            unsafe { *lost += 1 };
+        }
+    }
+}
+
+/// A bit for each filter that asks for the record.
+#[inline(always)]
+fn asked_for(record: &TraceRecord) -> u32 {
+    let client = client(&record.packet);
+    // SAFETY: the helper takes no argument.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let mut filters = 0;
+    for number in 0..TRACERS as u32 {
+        if let Some(filter) = TRACE_FILTERS.get(number)
+            && load(&filter.active) != 0
+            && filter.wants(record, client, random)
+        {
+            filters |= 1 << number;
+        }
+    }
+    filters
+}
