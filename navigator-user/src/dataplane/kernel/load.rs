@@ -72,6 +72,7 @@ pub(super) fn make_maps(dir: &Path, sizes: &Sizes) -> Result<(), OpenError> {
         local_mac: [0; 6],
         local_egress: 0,
         hash_key: HashKey::from_words([0; 5]),
+        window: Duration::ZERO,
         log_drops: false,
         traced: false,
     };
@@ -94,7 +95,11 @@ pub(super) fn load(
     Ok(program)
 }
 
-fn load_object(dir: &Path, sizes: &Sizes, globals: &Globals) -> Result<Ebpf, OpenError> {
+pub(super) fn load_object(
+    dir: &Path,
+    sizes: &Sizes,
+    globals: &Globals,
+) -> Result<Ebpf, OpenError> {
     let local_mac = mac::to_word(globals.local_mac);
     let local_egress = u32::from(globals.local_egress);
     let hash_key = globals.hash_key.words();
@@ -127,7 +132,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: &Globals) -> Result<Ebpf, Ope
     loaded.map_err(|error| refused(globals.program(), error))
 }
 
-fn refused(program: &str, error: EbpfError) -> OpenError {
+pub(super) fn refused(program: &str, error: EbpfError) -> OpenError {
     let (what, io_error, log) = match &error {
         EbpfError::ProgramError(ProgramError::LoadError {
             io_error,
@@ -160,6 +165,14 @@ fn refused(program: &str, error: EbpfError) -> OpenError {
         }
         (Some(libc::ENOMEM | libc::E2BIG), Some(io_error)) => {
             format!("{io_error}: not enough memory; lower [limits]")
+        }
+        // Refused before the verifier saw it: an old kernel does not know the flag.
+        (Some(libc::EINVAL), Some(io_error))
+            if log.is_empty() && super::error::kernel_is_too_old() =>
+        {
+            format!(
+                "{io_error}: this kernel has no XDP over several buffers; Navigator needs Linux 5.18 or later"
+            )
         }
         (_, Some(io_error)) => io_error.to_string(),
         (_, None) => error.to_string(),

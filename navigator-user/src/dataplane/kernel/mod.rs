@@ -17,6 +17,7 @@ mod store;
 mod sys;
 mod tap;
 mod tracers;
+mod verify;
 mod watch;
 
 pub use attach::{Attach, InterfaceSettings};
@@ -26,6 +27,7 @@ pub use interface::AttachMode;
 pub use load::LoadedProgram;
 pub use store::KernelStore;
 pub use tap::{Filters, Records};
+pub use verify::{Verified, verify_programs};
 
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
