@@ -41,7 +41,7 @@ const PLAIN: Kind = Kind {
 };
 
 /// All kinds of VIP there are.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 8] = [
     PLAIN,
     Kind {
         number: 2,
@@ -64,6 +64,18 @@ pub const KINDS: [Kind; 6] = [
     Kind {
         number: 6,
         mode: ForwardMode::Ipip,
+        hosts: Some(Family::V6),
+        ..PLAIN
+    },
+    Kind {
+        number: 14,
+        mode: ForwardMode::Gue,
+        hosts: Some(Family::V4),
+        ..PLAIN
+    },
+    Kind {
+        number: 16,
+        mode: ForwardMode::Gue,
         hosts: Some(Family::V6),
         ..PLAIN
     },
