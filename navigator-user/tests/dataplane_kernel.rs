@@ -23,6 +23,7 @@ use navigator_user::dataplane::{
         Attach, AttachMode, InterfaceSettings, KernelDataplane, KernelSettings, OpenError, detach,
     },
     store::Sizes,
+    tunnel::TunnelSettings,
 };
 use nix::{
     sched::{CloneFlags, unshare},
@@ -62,6 +63,7 @@ impl Pins {
             plan_seed: 42,
             sizes: SIZES,
             window: DEFAULT_WINDOW,
+            tunnels: TunnelSettings::default(),
         }
     }
 
@@ -404,6 +406,7 @@ fn the_program_forwards_by_the_tables_that_were_written() {
         plan_seed: 42,
         sizes: SIZES,
         window: DEFAULT_WINDOW,
+        tunnels: TunnelSettings::default(),
     };
     let mut plane = KernelDataplane::open(settings).unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];
@@ -479,6 +482,7 @@ fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
         plan_seed: 42,
         sizes: SIZES,
         window: DEFAULT_WINDOW,
+        tunnels: TunnelSettings::default(),
     })
     .unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];

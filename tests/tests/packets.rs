@@ -29,8 +29,6 @@ mod fragments;
 mod icmp_echo;
 #[path = "packets/icmp_errors.rs"]
 mod icmp_errors;
-#[path = "packets/ipip.rs"]
-mod ipip;
 #[path = "packets/jumbo.rs"]
 mod jumbo;
 #[path = "packets/kinds.rs"]
@@ -41,6 +39,8 @@ mod l2;
 mod malformed;
 #[path = "packets/on_down.rs"]
 mod on_down;
+#[path = "packets/outer_source.rs"]
+mod outer_source;
 #[path = "packets/pass.rs"]
 mod pass;
 #[path = "packets/redirect.rs"]
@@ -51,6 +51,10 @@ mod refuse;
 mod select;
 #[path = "packets/trace.rs"]
 mod trace;
+#[path = "packets/too_big.rs"]
+mod too_big;
+#[path = "packets/tunnels.rs"]
+mod tunnels;
 #[path = "packets/udp.rs"]
 mod udp;
 #[path = "packets/vips.rs"]

@@ -1,9 +1,9 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, RegistryConfig, Sizes, blocks,
+    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, blocks,
     reader::Section,
-    values::{choice, cidr, duration, endpoint, interface, number, path},
+    values::{choice, cidr, duration, endpoint, interface, number, path, sources},
 };
 use crate::dataplane::DEFAULT_WINDOW;
 use navigator_common::maps::default_entries;
@@ -41,6 +41,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let health = health(&mut root);
     let window = root.read("window", duration(SHORTEST_WINDOW..=LONGEST_WINDOW));
     let limits = limits(&mut root);
+    let tunnels = tunnels(&mut root);
     let measures = blocks::Measures {
         rules: Rules {
             backend_cidrs: backend_cidrs.clone(),
@@ -65,6 +66,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         health,
         window: window.unwrap_or(DEFAULT_WINDOW),
         limits,
+        tunnels,
         warnings: Vec::new(),
         vips: blocks.vips,
         instances: blocks.instances,
@@ -197,4 +199,18 @@ fn limits(root: &mut Section<'_, '_>) -> Sizes {
     }
     section.unknown_keys();
     limits
+}
+
+fn tunnels(root: &mut Section<'_, '_>) -> TunnelSettings {
+    let defaults = TunnelSettings::default();
+    let Some(mut section) = root.table("tunnel") else {
+        return defaults;
+    };
+    let port = section.read("gue_port", number(1..=u16::MAX.into()));
+    let sources = section.read("source", sources);
+    section.unknown_keys();
+    TunnelSettings {
+        gue_port: port.map_or(defaults.gue_port, |port| port as u16),
+        sources: sources.unwrap_or_default(),
+    }
 }

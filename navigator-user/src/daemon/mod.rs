@@ -108,6 +108,7 @@ async fn work(
         plan_seed: identity.plan_seed,
         sizes: config.limits,
         window: config.window,
+        tunnels: config.tunnels.clone(),
     };
     let pinned = KernelDataplane::pinned_identity(&config.pins);
     let identity = identity::find(pinned, &*registry, |why| {

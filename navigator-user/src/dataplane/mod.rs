@@ -9,7 +9,7 @@
 //! | `apply` | one VIP as planned: members, states, table |
 //! | `vips`, `addresses`, `ports` | address → port → VIP |
 //! | `slots` | slot words and who is named by them |
-//! | `backends`, `egress` | backend ids, their records, the ways to them |
+//! | `backends`, `egress`, `tunnel` | backend ids, their records, the ways to them |
 //! | `sweep` | the end of what nothing leads to any more |
 //! | `windows` | how long slots are at risk |
 //! | `pass` | what is remembered, and for which slots that still matters |
@@ -33,6 +33,7 @@ pub mod store;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod tunnel;
 mod vips;
 mod windows;
 

@@ -16,6 +16,7 @@ use super::{
     pass::Pass,
     store::{Store, Table},
     sweep::Garbage,
+    tunnel::TunnelSettings,
     windows::{Bits, VipWindows, Windows},
 };
 use navigator_core::model::VipKey;
@@ -37,6 +38,7 @@ pub struct Plane<S: Store> {
     pub(super) egress: Egress,
     /// Ways to hosts, also to those without a backend yet, with their egress index.
     pub(super) hops: HashMap<IpAddr, (NextHop, u8)>,
+    pub(super) tunnels: TunnelSettings,
     pub(super) limbo: Vec<Garbage>,
     pub(super) windows: Windows,
     /// The look through the flow cache that is under way.
@@ -74,6 +76,7 @@ impl<S: Store> Plane<S> {
             backends: Backends::new(sizes.backends),
             egress: Egress::default(),
             hops: HashMap::new(),
+            tunnels: TunnelSettings::default(),
             limbo: Vec::new(),
             windows: Windows::new(window),
             pass: None,
@@ -83,6 +86,14 @@ impl<S: Store> Plane<S> {
         };
         plane.adopt();
         Ok(plane)
+    }
+
+    /// Has tunnel headers made with these settings, of which backends that were taken over
+    /// learn with their next hops.
+    #[must_use]
+    pub fn with_tunnels(mut self, tunnels: TunnelSettings) -> Self {
+        self.tunnels = tunnels;
+        self
     }
 
     /// The store.

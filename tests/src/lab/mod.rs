@@ -27,6 +27,7 @@ pub mod net;
 pub mod nginx;
 pub mod process;
 pub mod scratch;
+pub mod second;
 pub mod store;
 pub mod wait;
 pub mod wrk;

@@ -4,7 +4,7 @@
 use super::{
     addresses::{Family, LOCAL_MAC, host_mac},
     counters::Counters,
-    expect::{Action, Outcome},
+    expect::{Action, GUE_PORT, Outcome},
 };
 use anyhow::{Context, Result, ensure};
 use aya::{
@@ -20,6 +20,7 @@ use navigator_user::dataplane::{
     Applied, DEFAULT_WINDOW, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
     kernel::{Filters, KernelDataplane, KernelSettings, KernelStore, LoadedProgram, Records},
     store::Sizes,
+    tunnel::TunnelSettings,
 };
 use std::{
     net::{IpAddr, SocketAddr},
@@ -102,11 +103,26 @@ pub const EVERYTHING: TraceFilter = TraceFilter {
 };
 
 impl Bed {
-    /// An empty one.
+    /// An empty one. Tunnels start at the host's address, GUE goes to [`GUE_PORT`].
     ///
     /// # Errors
     /// Without root or BPF.
     pub fn new() -> Result<Self> {
+        Self::from_sources(&[])
+    }
+
+    /// An empty one whose IP-in-IP tunnels start in these networks.
+    ///
+    /// # Errors
+    /// As [`Bed::new`], and for what is no network.
+    pub fn from_sources(networks: &[&str]) -> Result<Self> {
+        let tunnels = TunnelSettings {
+            gue_port: GUE_PORT,
+            sources: networks
+                .iter()
+                .map(|network| network.parse())
+                .collect::<Result<_, _>>()?,
+        };
         ensure!(
             nix::unistd::geteuid().is_root(),
             "packet tables load BPF programs: run them as root"
@@ -118,6 +134,7 @@ impl Bed {
             plan_seed: 1,
             sizes: SIZES,
             window: DEFAULT_WINDOW,
+            tunnels,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
@@ -222,12 +239,20 @@ impl Bed {
     /// # Errors
     /// If the data plane refuses.
     pub fn reach(&mut self, host: IpAddr, ifindex: u32) -> Result<()> {
+        self.reach_by(host, ifindex, 0)
+    }
+
+    /// As [`Bed::reach`], by a way that takes packets of at most `mtu` bytes.
+    ///
+    /// # Errors
+    /// If the data plane refuses.
+    pub fn reach_by(&mut self, host: IpAddr, ifindex: u32, mtu: u16) -> Result<()> {
         let hop = NextHop {
             mac: host_mac(host),
             ifindex,
             source: Family::of(host).local(),
             on_link: true,
-            mtu: 0,
+            mtu,
         };
         Ok(self.plane.set_next_hop(host, Some(hop))?)
     }

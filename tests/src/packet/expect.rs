@@ -1,17 +1,21 @@
 //! What a packet leaves as.
 
 use super::{
-    addresses::{LOCAL_MAC, host_mac},
+    addresses::{LOCAL_MAC, ROUTER_MAC, host_mac},
     flow,
     frame::{ETH, ip_header, ip_packet},
 };
 use anyhow::{Context, Result};
+use etherparse::{Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, icmpv4};
 use navigator_common::reason::{Event, Reason};
 use navigator_core::model::VipKey;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
 };
+
+/// The UDP port that the bed's program sends GUE to: not the usual one.
+pub const GUE_PORT: u16 = 6081;
 
 /// XDP actions, as the kernel numbers them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +131,96 @@ pub fn ipip_of_hash(
     }
 }
 
+/// Sent to `backend` of `vip` by GUE: an IP header of the backend's family, which starts at
+/// `source`, UDP to [`GUE_PORT`] with a checksum of zero, and a GUE header.
+pub fn gue(vip: VipKey, backend: SocketAddr, source: IpAddr) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| gue_of_hash(vip, backend, source, flow::hash_of(frame))(frame)
+}
+
+/// As [`gue`], for a packet that cannot tell its flow's hash by itself.
+pub fn gue_of_hash(
+    vip: VipKey,
+    backend: SocketAddr,
+    source: IpAddr,
+    hash: u64,
+) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| {
+        let inner = ip_packet(frame);
+        let port = 0xc000 | (hash & 0x3fff) as u16;
+        let length = (8 + 4 + inner.len()) as u16;
+        let kind = if inner[0] >> 4 == 4 { 4 } else { 41 };
+        let headers = [
+            &port.to_be_bytes()[..],
+            &GUE_PORT.to_be_bytes(),
+            &length.to_be_bytes(),
+            &[0, 0],
+            &[0, kind, 0, 0],
+        ]
+        .concat();
+        let sent = tunnelled(frame, (source, backend.ip()), (17, &headers), hash);
+        forwarded(vip, backend, frame, sent)
+    }
+}
+
+/// Answered with "fragmentation needed" or "packet too big" that asks for `mtu` bytes: from the
+/// VIP, to where it came from, quoting 128 (IPv4) or 256 (IPv6) bytes.
+pub fn too_big(mtu: usize) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| {
+        let packet = ip_packet(frame);
+        let (client, vip, quote) = match packet[0] >> 4 {
+            4 => (v4_at(packet, 12), v4_at(packet, 16), &packet[..128]),
+            _ => (v6_at(packet, 8), v6_at(packet, 24), &packet[..256]),
+        };
+        let (protocol, header) = match (vip, client) {
+            (IpAddr::V6(vip), IpAddr::V6(client)) => {
+                let kind = Icmpv6Type::PacketTooBig { mtu: mtu as u32 };
+                let header =
+                    Icmpv6Header::with_checksum(kind, vip.octets(), client.octets(), quote);
+                let header = header.unwrap_or_else(|error| panic!("ICMPv6: {error}"));
+                (58, header.to_bytes().to_vec())
+            }
+            _ => {
+                let needed = icmpv4::DestUnreachableHeader::FragmentationNeeded {
+                    next_hop_mtu: mtu as u16,
+                };
+                let kind = Icmpv4Type::DestinationUnreachable(needed);
+                (
+                    1,
+                    Icmpv4Header::with_checksum(kind, quote).to_bytes().to_vec(),
+                )
+            }
+        };
+        let length = header.len() + quote.len();
+        let (ether_type, ip) = ip_header(vip, client, protocol, length, 64, 0);
+        let ether_type = ether_type.to_be_bytes();
+        Outcome {
+            action: Action::Tx,
+            frame: [
+                &ROUTER_MAC[..],
+                &LOCAL_MAC,
+                &ether_type,
+                &ip,
+                &header,
+                quote,
+            ]
+            .concat(),
+            counted: BTreeMap::from([(Reason::ReplyTooBig.name().to_owned(), 1)]),
+        }
+    }
+}
+
+fn v4_at(packet: &[u8], at: usize) -> IpAddr {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&packet[at..at + 4]);
+    bytes.into()
+}
+
+fn v6_at(packet: &[u8], at: usize) -> IpAddr {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&packet[at..at + 16]);
+    bytes.into()
+}
+
 fn untouched(action: Action, frame: &[u8], reason: Reason) -> Outcome {
     Outcome {
         action,
@@ -150,17 +244,28 @@ fn forwarded(vip: VipKey, backend: SocketAddr, came: &[u8], sent: Vec<u8>) -> Ou
 }
 
 fn wrapped(frame: &[u8], source: IpAddr, backend: IpAddr, hash: u64) -> Vec<u8> {
+    let protocol = if ip_packet(frame)[0] >> 4 == 4 { 4 } else { 41 };
+    tunnelled(frame, (source, backend), (protocol, &[]), hash)
+}
+
+/// The frame's packet behind headers of a protocol in an IP header from `source` to `backend`.
+fn tunnelled(
+    frame: &[u8],
+    (source, backend): (IpAddr, IpAddr),
+    (protocol, headers): (u8, &[u8]),
+    hash: u64,
+) -> Vec<u8> {
     const TTL: u8 = 64;
-    let inner = ip_packet(frame);
-    let protocol = if inner[0] >> 4 == 4 { 4 } else { 41 };
     let label = (hash & 0xf_ffff) as u32;
-    let (ether_type, outer) = ip_header(source, backend, protocol, inner.len(), TTL, label);
+    let length = headers.len() + ip_packet(frame).len();
+    let (ether_type, outer) = ip_header(source, backend, protocol, length, TTL, label);
     // Whatever stood behind the packet in the frame (Ethernet padding) stays there.
     [
         &host_mac(backend)[..],
         &LOCAL_MAC,
         &ether_type.to_be_bytes(),
         &outer,
+        headers,
         &frame[ETH..],
     ]
     .concat()

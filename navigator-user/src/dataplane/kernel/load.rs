@@ -32,6 +32,7 @@ pub(super) struct Globals {
     pub(super) hash_key: HashKey,
     /// For how long a silent flow is remembered.
     pub(super) window: Duration,
+    pub(super) gue_port: u16,
     /// Keep the lines that log drops in the program.
     pub(super) log_drops: bool,
     /// Load the program that writes down packets.
@@ -73,6 +74,7 @@ pub(super) fn make_maps(dir: &Path, sizes: &Sizes) -> Result<(), OpenError> {
         local_egress: 0,
         hash_key: HashKey::from_words([0; 5]),
         window: Duration::ZERO,
+        gue_port: 0,
         log_drops: false,
         traced: false,
     };
@@ -118,6 +120,7 @@ pub(super) fn load_object(
         .override_global(globals::LOCAL_MAC, &local_mac, true)
         .override_global(globals::LOCAL_EGRESS, &local_egress, true)
         .override_global(globals::HASH_KEY, &hash_key, true)
+        .override_global(globals::GUE_PORT, &globals.gue_port, true)
         .override_global(globals::FLOW_SET_MASK, &flow_set_mask, true)
         .override_global(globals::FLOW_LIFETIME, &flow_lifetime, true)
         .override_global(LEVEL, &log_level, true);

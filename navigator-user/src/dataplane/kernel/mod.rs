@@ -33,6 +33,7 @@ use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
     plane::Plane,
     store::{Sizes, Table, put},
+    tunnel::TunnelSettings,
 };
 use crate::trace::hub::Hub;
 use aya::maps::{Array, Map, MapData};
@@ -70,6 +71,8 @@ pub struct KernelSettings {
     pub sizes: Sizes,
     /// How long a window stays open, and a silent flow is remembered.
     pub window: Duration,
+    /// Settings of the tunnel modes.
+    pub tunnels: TunnelSettings,
 }
 
 /// The data plane in BPF maps.
@@ -77,6 +80,7 @@ pub struct KernelDataplane {
     plane: Plane<KernelStore>,
     interfaces: Vec<Watched>,
     hash_key: HashKey,
+    gue_port: u16,
     sizes: Sizes,
     window: Duration,
     /// Locked for as long as this lives.
@@ -134,9 +138,10 @@ impl KernelDataplane {
     ) -> Result<Self, OpenError> {
         write_identity(&store, settings);
         let mut dataplane = Self {
-            plane: Plane::open(store, settings.window)?,
+            plane: Plane::open(store, settings.window)?.with_tunnels(settings.tunnels.clone()),
             interfaces: Vec::new(),
             hash_key: settings.hash_key,
+            gue_port: settings.tunnels.gue_port,
             sizes: settings.sizes,
             window: settings.window,
             dir,
@@ -177,6 +182,7 @@ impl KernelDataplane {
             local_egress,
             hash_key: self.hash_key,
             window: self.window,
+            gue_port: self.gue_port,
             log_drops,
             traced,
         };

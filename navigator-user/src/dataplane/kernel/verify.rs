@@ -34,6 +34,7 @@ pub fn verify_programs(log_drops: bool) -> Result<Vec<Verified>, OpenError> {
         local_egress: 1,
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         window: DEFAULT_WINDOW,
+        gue_port: 6080,
         log_drops,
         traced: true,
     };
