@@ -145,6 +145,8 @@ pub enum Mode {
     Ipip = 2,
     /// Wrap into UDP and a GUE header in an IP header of the backend's family.
     Gue = 3,
+    /// Rewrite addresses and ports, and those of the replies back (full NAT).
+    Nat = 4,
 }
 
 impl Mode {
@@ -154,6 +156,7 @@ impl Mode {
             1 => Some(Self::L2),
             2 => Some(Self::Ipip),
             3 => Some(Self::Gue),
+            4 => Some(Self::Nat),
             _ => None,
         }
     }

@@ -27,7 +27,7 @@ pub const FORWARDED: u32 = 127;
 pub mod known {
     /// The destination is a VIP's address: `vip_address`.
     pub const ADDRESS: u32 = 1 << 0;
-    /// It is a flow of a VIP: `hash`, `vip`, `vip_port`.
+    /// It is a flow of a VIP: `hash`, `vip`, `vip_port`, `vip_bits`.
     pub const VIP: u32 = 1 << 1;
     /// A slot was read: `slot`, `slot_index`.
     pub const SLOT: u32 = 1 << 2;
@@ -51,7 +51,7 @@ pub struct TraceRecord {
     pub backend_word: u64,
     /// The backend's [`BackendInfo`].
     pub backend_info: u64,
-    /// The VIP's address.
+    /// The destination, if that is a VIP's address; once the VIP is known, the VIP's own, of a prefix the first.
     pub vip_address: Addr,
     /// The backend's address.
     pub backend_address: Addr,
@@ -81,8 +81,8 @@ pub struct TraceRecord {
     pub captured: u32,
     /// Bytes of `sent` that are the packet's.
     pub sent_captured: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How many leading bits of the VIP's address count, see [`Vip::bits`].
+    pub vip_bits: u32,
     /// The first bytes of the frame as it came.
     pub packet: [u8; CAPTURE],
     /// The first bytes of the frame as it left.
@@ -107,7 +107,7 @@ impl TraceRecord {
             backend_info = word, vip_address = address, backend_address = address, known = half,
             ifindex = half, length = half, sent_length = half, outcome = half, action = half,
             filters = half, events = half, vip = half, slot_index = half, backend = half,
-            captured = half, sent_captured = half, reserved = half, packet = capture, sent = capture
+            captured = half, sent_captured = half, vip_bits = half, packet = capture, sent = capture
         );
         let reason = record.outcome == FORWARDED || record.reason().is_some();
         let captured = record.captured.max(record.sent_captured) as usize <= CAPTURE;
@@ -151,6 +151,8 @@ impl TraceRecord {
         self.known |= known::VIP;
         self.vip_port = vip.port;
         self.vip = PortWord(vip.port).vip();
+        self.vip_address = vip.address;
+        self.vip_bits = vip.bits as u32;
     }
 }
 

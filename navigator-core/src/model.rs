@@ -148,6 +148,9 @@ pub enum ForwardMode {
     Ipip,
     /// IP in UDP (GUE): as `ipip`, through networks that forward only what has ports.
     Gue,
+    /// Full NAT: backends anywhere that the balancer reaches, on any port, with no change to
+    /// them; replies go through the balancer.
+    Nat,
 }
 
 impl fmt::Display for ForwardMode {
@@ -156,6 +159,7 @@ impl fmt::Display for ForwardMode {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Nat => "nat",
         })
     }
 }

@@ -15,6 +15,8 @@
 )]
 #![feature(core_intrinsics)]
 
+mod atomic;
+mod clock;
 mod count;
 mod flow;
 mod forward;
@@ -22,6 +24,7 @@ mod globals;
 mod icmp;
 mod limit;
 mod maps;
+mod nat;
 mod odd;
 mod packet;
 mod parse;
@@ -35,7 +38,11 @@ mod decap;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::info;
-use navigator_common::reason::{Reason, Verdict};
+use maps::load;
+use navigator_common::{
+    reason::{Reason, Verdict},
+    vip::VipWord,
+};
 use packet::Frame;
 use parse::NoFlow;
 use trace::{Observer, Recorder, Unobserved};
@@ -91,12 +98,23 @@ fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Res
     observer.address(destination.address);
     let flow = match parse::flow(&frame, &destination) {
         Ok(flow) => flow,
-        Err(NoFlow::Icmp(message)) => icmp::flow(ctx, destination.family, message)?,
-        Err(problem) => return Err(vip::unserved(problem, address)),
+        Err(NoFlow::Icmp(message)) => icmp::flow(ctx, destination.family, message)
+            .map_err(|reason| nat::or_hosts(reason, address))?,
+        Err(problem) => return Err(nat::or_hosts(vip::unserved(problem, address), address)),
     };
-    let vip = vip::find(address, &flow)?;
+    let vip = match vip::find(address, &flow) {
+        Ok(vip) => vip,
+        Err(_) if address.is_snat() => return nat::to_client(ctx, &flow, address),
+        Err(reason) => return Err(reason),
+    };
     observer.vip(&flow, vip);
-    let chosen = select::backend(&flow, vip, observer)?;
+    let table = VipWord(load(&vip.word));
+    if table.flags() & VipWord::NAT != 0
+        && let Some(action) = nat::to_backend(ctx, &flow, vip, table)?
+    {
+        return Ok(action);
+    }
+    let chosen = select::backend(&flow, vip, table, observer)?;
     observer.chosen(&chosen);
     refuse::loops(&frame, &chosen)?;
     let action = forward::send(frame, &flow, &chosen)?;

@@ -22,6 +22,7 @@ use navigator_user::dataplane::{
     kernel::{
         Attach, AttachMode, InterfaceSettings, KernelDataplane, KernelSettings, OpenError, detach,
     },
+    nat::NatSettings,
     store::Sizes,
     tunnel::TunnelSettings,
 };
@@ -41,6 +42,7 @@ const SIZES: Sizes = Sizes {
     slots: 4096,
     backends: 64,
     flow_sets: 64,
+    nat_flows: 1,
 };
 
 /// A pin directory of one test; whatever is pinned there is taken out at the end.
@@ -64,6 +66,7 @@ impl Pins {
             sizes: SIZES,
             window: DEFAULT_WINDOW,
             tunnels: TunnelSettings::default(),
+            nat: NatSettings::default(),
         }
     }
 
@@ -220,6 +223,7 @@ fn pins_of_another_identity_size_or_version_are_refused() {
     let odd = KernelSettings {
         sizes: Sizes {
             flow_sets: 100,
+            nat_flows: 1,
             ..SIZES
         },
         ..settings
@@ -407,6 +411,7 @@ fn the_program_forwards_by_the_tables_that_were_written() {
         sizes: SIZES,
         window: DEFAULT_WINDOW,
         tunnels: TunnelSettings::default(),
+        nat: NatSettings::default(),
     };
     let mut plane = KernelDataplane::open(settings).unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];
@@ -483,6 +488,7 @@ fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
         sizes: SIZES,
         window: DEFAULT_WINDOW,
         tunnels: TunnelSettings::default(),
+        nat: NatSettings::default(),
     })
     .unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];

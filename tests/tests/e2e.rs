@@ -23,6 +23,8 @@ mod interfaces;
 mod lab;
 #[path = "e2e/modes.rs"]
 mod modes;
+#[path = "e2e/nat.rs"]
+mod nat;
 #[path = "e2e/restart.rs"]
 mod restart;
 #[path = "e2e/services.rs"]

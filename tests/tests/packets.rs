@@ -37,6 +37,14 @@ mod kinds;
 mod l2;
 #[path = "packets/malformed.rs"]
 mod malformed;
+#[path = "packets/nat.rs"]
+mod nat;
+#[path = "packets/nat_icmp.rs"]
+mod nat_icmp;
+#[path = "packets/nat_life.rs"]
+mod nat_life;
+#[path = "packets/nat_odd.rs"]
+mod nat_odd;
 #[path = "packets/on_down.rs"]
 mod on_down;
 #[path = "packets/outer_source.rs"]
@@ -49,10 +57,10 @@ mod redirect;
 mod refuse;
 #[path = "packets/select.rs"]
 mod select;
-#[path = "packets/trace.rs"]
-mod trace;
 #[path = "packets/too_big.rs"]
 mod too_big;
+#[path = "packets/trace.rs"]
+mod trace;
 #[path = "packets/tunnels.rs"]
 mod tunnels;
 #[path = "packets/udp.rs"]

@@ -39,16 +39,6 @@ impl Cidr {
         self.network.is_ipv4() == address.is_ipv4() && kept(self.network) == kept(address)
     }
 
-    /// Its first address.
-    pub const fn network(&self) -> IpAddr {
-        self.network
-    }
-
-    /// How many leading bits matter.
-    pub const fn prefix(&self) -> u8 {
-        self.prefix
-    }
-
     /// Whether some address lies in both.
     pub fn meets(&self, other: &Self) -> bool {
         self.contains(other.network) || other.contains(self.network)

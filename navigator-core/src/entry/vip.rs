@@ -87,6 +87,7 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
         ("l2", ForwardMode::L2),
         ("ipip", ForwardMode::Ipip),
         ("gue", ForwardMode::Gue),
+        ("nat", ForwardMode::Nat),
     ];
     let on_down = [("keep", OnDown::Keep), ("reset", OnDown::Reset)];
     let on_empty = [("drop", OnEmpty::Drop), ("open", OnEmpty::Open)];

@@ -207,6 +207,7 @@ impl World {
                         weight: None,
                     },
                     draining_since: since.map(Duration::from_secs),
+                    unreachable: None,
                 }
             })
             .collect();

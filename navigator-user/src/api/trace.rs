@@ -92,11 +92,7 @@ impl From<BadQuery> for Problem {
 fn vip_named(snapshot: &Snapshot, name: &str) -> Result<VipKey, String> {
     let vip = snapshot.vips.iter().find(|vip| vip.name == name);
     let vip = vip.ok_or("there is no VIP of this name; `navigator vips` lists them")?;
-    Ok(VipKey {
-        address: vip.address,
-        protocol: vip.protocol,
-        port: vip.port,
-    })
+    Ok(vip.key())
 }
 
 /// The answer in the making.
@@ -179,9 +175,6 @@ fn interface(index: u32) -> String {
 }
 
 fn vip_name(snapshot: &Snapshot, key: VipKey) -> String {
-    let is_it = |vip: &&crate::snapshot::VipView| {
-        vip.address == key.address && vip.protocol == key.protocol && vip.port == key.port
-    };
-    let vip = snapshot.vips.iter().find(is_it);
+    let vip = snapshot.vips.iter().find(|vip| vip.key() == key);
     vip.map_or_else(|| key.to_string(), |vip| vip.name.clone())
 }

@@ -1,7 +1,7 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, blocks,
+    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, blocks, nat,
     reader::Section,
     values::{choice, cidr, duration, endpoint, interface, number, path, sources},
 };
@@ -40,7 +40,8 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let registry = registry(&mut root);
     let health = health(&mut root);
     let window = root.read("window", duration(SHORTEST_WINDOW..=LONGEST_WINDOW));
-    let limits = limits(&mut root);
+    let nat = nat::read(&mut root);
+    let limits = limits(&mut root, !nat.addresses.is_empty());
     let tunnels = tunnels(&mut root);
     let measures = blocks::Measures {
         rules: Rules {
@@ -67,6 +68,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         window: window.unwrap_or(DEFAULT_WINDOW),
         limits,
         tunnels,
+        nat,
         warnings: Vec::new(),
         vips: blocks.vips,
         instances: blocks.instances,
@@ -175,12 +177,18 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
 const SLOTS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 27;
 const BACKENDS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
 const FLOW_SETS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 24;
+const NAT_FLOWS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
 
-fn limits(root: &mut Section<'_, '_>) -> Sizes {
+fn limits(root: &mut Section<'_, '_>, does_nat: bool) -> Sizes {
     let mut limits = Sizes {
         slots: default_entries::SLOTS,
         backends: default_entries::BACKENDS,
         flow_sets: default_entries::FLOW_SETS,
+        nat_flows: if does_nat {
+            default_entries::NAT_FLOWS
+        } else {
+            1
+        },
     };
     let Some(mut section) = root.table("limits") else {
         return limits;
@@ -192,6 +200,10 @@ fn limits(root: &mut Section<'_, '_>) -> Sizes {
     limits.flow_sets = section
         .read("flow_sets", number(FLOW_SETS))
         .unwrap_or(limits.flow_sets);
+    let nat_flows = section.read("nat_flows", number(NAT_FLOWS));
+    if does_nat {
+        limits.nat_flows = nat_flows.unwrap_or(limits.nat_flows);
+    }
     if !limits.flow_sets.is_power_of_two() {
         let higher = limits.flow_sets.next_power_of_two();
         let cure = format!("use {} or {higher}", higher / 2);

@@ -10,6 +10,7 @@ use crate::{
     dataplane::{
         Dataplane,
         kernel::{Detacher, InterfaceSettings, KernelDataplane, KernelSettings},
+        nat::NatSettings,
         neighbours::{Resolver, release_neighbours},
     },
     netlink::Netlink,
@@ -26,7 +27,7 @@ use crate::{
 use announcer::AddressAnnouncer;
 use anyhow::{Context, Result, bail};
 use navigator_core::{catalog::Catalog, entry::Rules};
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -45,6 +46,7 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
         tracing::warn!("{}", warning.line(&config.source_name));
     }
     let registry = open_registry(&config)?;
+    let nat = nat_settings(&config).await?;
     let rules = rules(&config).await?;
     let listener = api::bind(&config.socket)?;
     let (snapshots, readers) = watch::channel((0, Arc::new(starting(&*registry))));
@@ -63,7 +65,7 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
 
     let work = work(
         &config,
-        log_drops,
+        (log_drops, nat),
         registry,
         rules,
         snapshots,
@@ -86,7 +88,7 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
 
 async fn work(
     config: &Config,
-    log_drops: bool,
+    (log_drops, nat): (bool, NatSettings),
     registry: Arc<dyn Registry>,
     rules: Rules,
     snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
@@ -109,6 +111,7 @@ async fn work(
         sizes: config.limits,
         window: config.window,
         tunnels: config.tunnels.clone(),
+        nat: nat.clone(),
     };
     let pinned = KernelDataplane::pinned_identity(&config.pins);
     let identity = identity::find(pinned, &*registry, |why| {
@@ -151,6 +154,12 @@ async fn work(
         hosts: resolver.hosts,
         hops: resolver.changes,
         announcer: announcer(config).await?,
+        sources: nat
+            .sources
+            .iter()
+            .copied()
+            .filter(|source| !nat.own.contains(source))
+            .collect(),
         snapshots,
         plan_seed: identity.plan_seed,
         facts,
@@ -210,11 +219,41 @@ async fn rules(config: &Config) -> Result<Rules> {
         .iter()
         .filter(|address| !address.ours)
         .map(|address| address.ip)
+        .chain(config.nat.addresses.iter().copied())
         .collect();
     Ok(Rules {
         backend_cidrs: config.backend_cidrs.clone(),
         host_addresses,
     })
+}
+
+/// How NAT is done here: which of the addresses are the host's own, and which ports its own
+/// connections leave.
+async fn nat_settings(config: &Config) -> Result<NatSettings> {
+    let addresses = Netlink::open()?.addresses().await?;
+    let own = addresses.iter().filter(|address| !address.ours);
+    let own: BTreeSet<_> = own.map(|address| address.ip).collect();
+    let sources = config.nat.addresses.clone();
+    let settings = NatSettings {
+        own: sources
+            .iter()
+            .copied()
+            .filter(|ip| own.contains(ip))
+            .collect(),
+        sources,
+        timeouts: config.nat.timeouts,
+        ..NatSettings::default()
+    };
+    if settings.sources.is_empty() {
+        return Ok(settings);
+    }
+    const LOCAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+    let text = std::fs::read_to_string(LOCAL_PORTS).context(LOCAL_PORTS)?;
+    let mut ports = text.split_whitespace().map(str::parse::<u16>);
+    let (Some(Ok(first)), Some(Ok(last))) = (ports.next(), ports.next()) else {
+        bail!("{LOCAL_PORTS} holds {text:?}, which is no range of ports");
+    };
+    Ok(settings.settle(config.nat.ports, (first, last))?)
 }
 
 async fn announcer(config: &Config) -> Result<Option<Box<dyn Announcer>>> {

@@ -69,6 +69,7 @@ const fn mode_byte(mode: ForwardMode) -> u8 {
         ForwardMode::L2 => Mode::L2 as u8,
         ForwardMode::Ipip => Mode::Ipip as u8,
         ForwardMode::Gue => Mode::Gue as u8,
+        ForwardMode::Nat => Mode::Nat as u8,
     }
 }
 
@@ -78,6 +79,7 @@ pub(super) fn forward_mode(byte: u8) -> Option<ForwardMode> {
         Mode::L2 => ForwardMode::L2,
         Mode::Ipip => ForwardMode::Ipip,
         Mode::Gue => ForwardMode::Gue,
+        Mode::Nat => ForwardMode::Nat,
     })
 }
 

@@ -27,7 +27,7 @@ use navigator_common::{
     vip::VipWord,
 };
 use navigator_core::plan::transition::Change;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Sets of the flow cache that one sweep looks at: 4 MiB of it, 1 to 2 ms.
 pub(super) const SETS_PER_SWEEP: u32 = 1 << 16;
@@ -74,7 +74,7 @@ impl<S: Store> Plane<S> {
     }
 
     /// Ids on their way out that no slot names.
-    fn unslotted(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn unslotted(&self) -> impl Iterator<Item = u32> {
         let retired = self.backends.retired().iter().copied();
         retired.filter(|&id| {
             let entry = self.backends.get(id);
@@ -83,8 +83,9 @@ impl<S: Store> Plane<S> {
     }
 
     /// Does a part of the pass that is due, `sets` of the flow cache. A grace period was just
-    /// waited for, and no slot was written since.
-    pub(super) fn go_on_with_pass(&mut self, sets: u32) {
+    /// waited for, and no slot was written since. `named` are ids that something else than slots
+    /// and remembered flows may name.
+    pub(super) fn go_on_with_pass(&mut self, sets: u32, named: &BTreeSet<u32>) {
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
             None if self.wants_pass() => self.begin_pass(),
@@ -97,7 +98,7 @@ impl<S: Store> Plane<S> {
         if end < all {
             self.pass = Some(pass);
         } else {
-            self.end_pass(&pass);
+            self.end_pass(&pass, named);
         }
     }
 
@@ -209,14 +210,14 @@ impl<S: Store> Plane<S> {
         who
     }
 
-    fn end_pass(&mut self, pass: &Pass) {
+    fn end_pass(&mut self, pass: &Pass, named: &BTreeSet<u32>) {
         self.resting = REST;
         for id in &pass.leaving {
             let Some(entry) = self.backends.get_mut(*id) else {
                 continue;
             };
             if let Fate::Retired { swept, .. } = &mut entry.fate {
-                let clean = *swept && !pass.found.contains(id);
+                let clean = *swept && !pass.found.contains(id) && !named.contains(id);
                 *swept = true;
                 if clean {
                     self.backends.bury(*id);

@@ -13,6 +13,7 @@ use super::{
     arena::Arena,
     backends::{Backends, flags},
     egress::Egress,
+    nat::NatSettings,
     pass::Pass,
     store::{Store, Table},
     sweep::Garbage,
@@ -39,6 +40,7 @@ pub struct Plane<S: Store> {
     /// Ways to hosts, also to those without a backend yet, with their egress index.
     pub(super) hops: HashMap<IpAddr, (NextHop, u8)>,
     pub(super) tunnels: TunnelSettings,
+    pub(super) nat: NatSettings,
     pub(super) limbo: Vec<Garbage>,
     pub(super) windows: Windows,
     /// The look through the flow cache that is under way.
@@ -64,7 +66,7 @@ pub(super) struct VipEntry {
 impl<S: Store> Plane<S> {
     /// Takes over what the store holds: nothing, or what an earlier data plane left.
     /// Waits for one grace period. A window stays open for `window`.
-    pub fn open(store: S, window: Duration) -> DataplaneResult<Self> {
+    pub fn open(store: S, window: Duration, nat: NatSettings) -> DataplaneResult<Self> {
         store.grace()?;
         let sizes = store.sizes();
         let mut plane = Self {
@@ -77,6 +79,7 @@ impl<S: Store> Plane<S> {
             egress: Egress::default(),
             hops: HashMap::new(),
             tunnels: TunnelSettings::default(),
+            nat,
             limbo: Vec::new(),
             windows: Windows::new(window),
             pass: None,
@@ -85,6 +88,7 @@ impl<S: Store> Plane<S> {
             store,
         };
         plane.adopt();
+        plane.place_sources()?;
         Ok(plane)
     }
 
@@ -128,6 +132,7 @@ impl<S: Store> Dataplane for Plane<S> {
 
     fn apply(&mut self, plan: &VipPlan) -> DataplaneResult<Applied> {
         super::apply::check(plan)?;
+        self.check_nat(&plan.vip)?;
         self.with_room(|plane| plane.apply_plan(plan))
     }
 

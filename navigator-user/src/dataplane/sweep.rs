@@ -2,12 +2,14 @@
 //!
 //! Memory and ids are used again only after a grace period; a backend's id
 //! only when in addition no slot and no remembered flow names it, which two
-//! passes through the flow cache find out (`pass`). Nothing here hurries: a
-//! sweep waits for one grace period (12–23 ms) and looks at a part of the
-//! cache.
+//! passes through the flow cache find out (`pass`), and no NAT flow (`nat`).
+//! Nothing here hurries: a sweep waits for one grace period (12–23 ms) and looks
+//! at a part of the cache.
 
 use super::{addresses::Way, pass::SETS_PER_SWEEP, plane::Plane, store::Store};
 use navigator_common::vip::AddrWord;
+use navigator_core::model::ForwardMode;
+use std::collections::BTreeSet;
 
 /// What is freed after a grace period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +66,21 @@ impl<S: Store> Plane<S> {
         for garbage in std::mem::take(&mut self.limbo) {
             self.free(garbage);
         }
-        self.go_on_with_pass(sets);
+        let named = self.end_nat_flows();
+        self.go_on_with_pass(sets, &named);
+    }
+
+    /// Has the flows of NAT ended whose backends are on their way out; the ids of those that
+    /// flows may still name.
+    fn end_nat_flows(&self) -> BTreeSet<u32> {
+        let leaving: BTreeSet<u32> = self
+            .unslotted()
+            .filter(|&id| {
+                let entry = self.backends.get(id);
+                entry.is_some_and(|entry| entry.mode == ForwardMode::Nat)
+            })
+            .collect();
+        let free = self.store.end_nat_flows(&leaving);
+        leaving.difference(&free).copied().collect()
     }
 }

@@ -42,7 +42,7 @@ impl TunnelSettings {
     pub(super) fn source(&self, mode: ForwardMode, own: IpAddr) -> Option<Source> {
         let of_family = |network: &&Cidr| network.network().is_ipv4() == own.is_ipv4();
         let network = match mode {
-            ForwardMode::L2 => return None,
+            ForwardMode::L2 | ForwardMode::Nat => return None,
             ForwardMode::Gue => None,
             ForwardMode::Ipip => self.sources.iter().find(of_family),
         };
@@ -62,7 +62,7 @@ impl TunnelSettings {
 /// Whether packets leave in a tunnel in this mode.
 pub(super) const fn is_tunnel(mode: ForwardMode) -> bool {
     match mode {
-        ForwardMode::L2 => false,
+        ForwardMode::L2 | ForwardMode::Nat => false,
         ForwardMode::Ipip | ForwardMode::Gue => true,
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn checksum_base(
         return 0;
     };
     let protocol = match (mode, client_is_ipv4) {
-        (ForwardMode::L2, _) => return 0,
+        (ForwardMode::L2 | ForwardMode::Nat, _) => return 0,
         (ForwardMode::Gue, _) => 17,
         (ForwardMode::Ipip, true) => 4,
         (ForwardMode::Ipip, false) => 41,
@@ -92,6 +92,7 @@ pub(super) fn path(mode: ForwardMode, backend: IpAddr, hop: &NextHop) -> PathWor
     match mode {
         // What came in by a LAN fits one: decision 008.
         ForwardMode::L2 => PathWord::unlimited(hop.mtu),
+        ForwardMode::Nat => PathWord::limited(hop.mtu, 0),
         ForwardMode::Ipip => PathWord::limited(hop.mtu, outer),
         ForwardMode::Gue => PathWord::limited(hop.mtu, outer + gue::HEADERS),
     }

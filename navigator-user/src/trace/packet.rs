@@ -8,7 +8,7 @@ use navigator_common::{
     slot::Slot,
     trace::{FORWARDED, TraceRecord, client, known},
 };
-use navigator_core::model::{Protocol, VipKey};
+use navigator_core::model::{Ports, Protocol, VipKey};
 use serde::{Deserialize, Serialize};
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -211,14 +211,19 @@ fn verdict(reason: Option<Reason>) -> &'static str {
 
 fn vip_key(record: &TraceRecord) -> Option<VipKey> {
     let port = record.vip_port()?;
-    let protocol = [Protocol::Tcp, Protocol::Udp];
-    let protocol = protocol
-        .into_iter()
-        .find(|p| p.number() == port.protocol())?;
+    let address = IpAddr::from(record.vip_address);
+    let last = if port.is_range() {
+        port.last()
+    } else {
+        port.port()
+    };
+    // An IPv4 address is the last part of a mapped one.
+    let before = 128 - u32::from(VipKey::whole(address));
     Some(VipKey {
-        address: record.vip_address.into(),
-        protocol,
-        port: port.port(),
+        address,
+        prefix: u8::try_from(record.vip_bits.checked_sub(before)?).ok()?,
+        protocol: Protocol::from_number(port.protocol())?,
+        ports: Ports::range(port.port(), last)?,
     })
 }
 

@@ -53,6 +53,8 @@ pub enum Mode {
     Ipip,
     /// GUE.
     Gue,
+    /// Full NAT.
+    Nat,
 }
 
 impl Mode {
@@ -62,6 +64,7 @@ impl Mode {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Nat => "nat",
         }
     }
 }
@@ -77,6 +80,7 @@ pub struct Config {
     pub hold_vips: bool,
     /// Defaults of the checks.
     pub timing: Timing,
+    nat: String,
     vips: String,
     services: String,
 }
@@ -89,6 +93,7 @@ impl Config {
             interfaces: "\"eth0\"",
             hold_vips: false,
             timing: Timing::QUICK,
+            nat: String::new(),
             vips: String::new(),
             services: String::new(),
         }
@@ -96,13 +101,35 @@ impl Config {
 
     /// Adds a TCP VIP on port 80.
     #[must_use]
-    pub fn vip(mut self, name: &str, address: IpAddr, service: &str, mode: Mode) -> Self {
+    pub fn vip(self, name: &str, address: IpAddr, service: &str, mode: Mode) -> Self {
+        self.vip_on(name, (address, 80).into(), "tcp", service, mode)
+    }
+
+    /// Adds a VIP on any port, of any protocol.
+    #[must_use]
+    pub fn vip_on(
+        mut self,
+        name: &str,
+        at: SocketAddr,
+        protocol: &str,
+        service: &str,
+        mode: Mode,
+    ) -> Self {
+        let (address, port) = (at.ip(), at.port());
         let _ = write!(
             self.vips,
-            "\n[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nport = 80\n\
-             service = \"{service}\"\nmode = \"{}\"\n",
+            "\n[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}\n\
+             protocol = \"{protocol}\"\nservice = \"{service}\"\nmode = \"{}\"\n",
             mode.word()
         );
+        self
+    }
+
+    /// Lets NAT flows start from these addresses.
+    #[must_use]
+    pub fn nat(mut self, addresses: &[IpAddr]) -> Self {
+        let listed: Vec<_> = addresses.iter().map(|ip| format!("\"{ip}\"")).collect();
+        self.nat = format!("[nat]\naddresses = [{}]\n\n", listed.join(", "));
         self
     }
 
@@ -148,11 +175,12 @@ impl Config {
         format!(
             "interfaces = [{}]\nannounce = \"{announce}\"\n\n[registry]\n{registry}\n\n\
              [health]\ninterval = \"{}ms\"\nfast_interval = \"{}ms\"\ntimeout = \"{}ms\"\n\
-             rise = 2\nfall = {fall}\n{}{}",
+             rise = 2\nfall = {fall}\n\n{}{}{}",
             self.interfaces,
             interval.as_millis(),
             fast.as_millis(),
             interval.as_millis(),
+            self.nat,
             self.vips,
             self.services
         )

@@ -19,7 +19,8 @@ use navigator_core::{
 use navigator_user::dataplane::{
     Applied, DEFAULT_WINDOW, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
     kernel::{Filters, KernelDataplane, KernelSettings, KernelStore, LoadedProgram, Records},
-    store::Sizes,
+    nat::NatSettings,
+    store::{Sizes, Store as _, Table},
     tunnel::TunnelSettings,
 };
 use std::{
@@ -45,6 +46,7 @@ pub const SIZES: Sizes = Sizes {
     slots: 1 << 14,
     backends: 64,
     flow_sets: 64,
+    nat_flows: 1,
 };
 
 /// Room in front of and behind a frame that comes out.
@@ -79,6 +81,7 @@ pub struct Bed {
     egress: u8,
     program: LoadedProgram,
     observed: Option<Observed>,
+    looking: bool,
 }
 
 /// The program that writes down packets, used instead of the other one.
@@ -108,7 +111,7 @@ impl Bed {
     /// # Errors
     /// Without root or BPF.
     pub fn new() -> Result<Self> {
-        Self::from_sources(&[])
+        Self::open(&[], NatSettings::default(), SIZES)
     }
 
     /// An empty one whose IP-in-IP tunnels start in these networks.
@@ -116,6 +119,18 @@ impl Bed {
     /// # Errors
     /// As [`Bed::new`], and for what is no network.
     pub fn from_sources(networks: &[&str]) -> Result<Self> {
+        Self::open(networks, NatSettings::default(), SIZES)
+    }
+
+    /// An empty one that does NAT, with tables of other sizes.
+    ///
+    /// # Errors
+    /// Without root or BPF.
+    pub fn with_nat(nat: NatSettings, sizes: Sizes) -> Result<Self> {
+        Self::open(&[], nat, sizes)
+    }
+
+    fn open(networks: &[&str], nat: NatSettings, sizes: Sizes) -> Result<Self> {
         let tunnels = TunnelSettings {
             gue_port: GUE_PORT,
             sources: networks
@@ -132,9 +147,10 @@ impl Bed {
             interfaces: Vec::new(),
             hash_key: HASH_KEY,
             plan_seed: 1,
-            sizes: SIZES,
+            sizes,
             window: DEFAULT_WINDOW,
             tunnels,
+            nat,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
@@ -143,6 +159,7 @@ impl Bed {
             egress,
             program,
             observed: None,
+            looking: false,
         })
     }
 
@@ -159,17 +176,41 @@ impl Bed {
             filters,
             records,
         });
+        self.looking = true;
         Ok(())
     }
 
-    /// From now on frames are run through the ordinary program again.
-    pub fn look_away(&mut self) {
-        self.observed = None;
+    /// From now on frames are run through the program that [`Bed::observe`] loaded, or again
+    /// through the ordinary one.
+    ///
+    /// # Errors
+    /// If the kernel refuses the program, which is loaded if none was.
+    pub fn look(&mut self, looking: bool) -> Result<()> {
+        if looking && self.observed.is_none() {
+            self.observe(&EVERYTHING)?;
+        }
+        self.looking = looking;
+        Ok(())
+    }
+
+    /// What the program remembers of flows and fragments.
+    pub fn memory(&self) -> Vec<u64> {
+        let store = self.store();
+        remembering()
+            .map(|(table, word)| store.load(table, word))
+            .collect()
+    }
+
+    /// Lets the program remember what it did when [`Bed::memory`] was called.
+    pub fn remember(&self, memory: &[u64]) {
+        for ((table, word), value) in remembering().zip(memory) {
+            self.store().store(table, word, *value);
+        }
     }
 
     /// Whether frames are run through the program that writes down packets.
     pub const fn is_observed(&self) -> bool {
-        self.observed.is_some()
+        self.looking
     }
 
     /// The filters of the program that [`Bed::observe`] loaded.
@@ -335,8 +376,8 @@ impl Bed {
 
     const fn program(&mut self) -> &mut LoadedProgram {
         match &mut self.observed {
-            Some(observed) => &mut observed.program,
-            None => &mut self.program,
+            Some(observed) if self.looking => &mut observed.program,
+            _ => &mut self.program,
         }
     }
 
@@ -369,4 +410,14 @@ impl Bed {
         out.truncate(result.data_size_out as usize);
         Ok((Action::new(result.return_value)?, out))
     }
+}
+
+/// The words of the tables that the program writes.
+fn remembering() -> impl Iterator<Item = (Table, usize)> {
+    [Table::Flows, Table::Fragments]
+        .into_iter()
+        .flat_map(|table| {
+            let words = table.entries(&SIZES) as usize * table.entry_words();
+            (0..words).map(move |word| (table, word))
+        })
 }

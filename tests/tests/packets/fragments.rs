@@ -94,13 +94,13 @@ fn later_ones_follow_the_first() -> Result<()> {
                     ] {
                         let sent: Outcome = match mode {
                             ForwardMode::L2 => l2(key(vip, protocol), backend)(packet),
-                            ForwardMode::Ipip => ipip_of_hash(
+                            ForwardMode::Gue => gue_of_hash(
                                 key(vip, protocol),
                                 backend,
                                 family.local(),
                                 hash(client, vip, protocol),
                             )(packet),
-                            ForwardMode::Gue => gue_of_hash(
+                            _ => ipip_of_hash(
                                 key(vip, protocol),
                                 backend,
                                 family.local(),

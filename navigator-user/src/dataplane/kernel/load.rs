@@ -4,7 +4,7 @@ use super::{
     error::OpenError,
     pins::{entries, map_pin},
 };
-use crate::dataplane::store::Sizes;
+use crate::dataplane::{nat::NatSettings, store::Sizes};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
@@ -12,10 +12,12 @@ use aya::{
 };
 use aya_log::{LEVEL, Level};
 use navigator_common::{
+    addr::Addr,
     flow,
     hash::HashKey,
     mac,
     maps::{ALL, globals, programs, traced},
+    nat::NAT_SOURCES,
     trace::RING_BYTES,
 };
 use std::{error::Error as _, io, path::Path, time::Duration};
@@ -26,7 +28,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NAVIGATOR_BPF_OBJECT"))
 const LOG_LINES: usize = 40;
 
 /// What a program is told when it is loaded.
-pub(super) struct Globals {
+pub(super) struct Globals<'a> {
     pub(super) local_mac: [u8; 6],
     pub(super) local_egress: u8,
     pub(super) hash_key: HashKey,
@@ -37,9 +39,11 @@ pub(super) struct Globals {
     pub(super) log_drops: bool,
     /// Load the program that writes down packets.
     pub(super) traced: bool,
+    /// How NAT is done; nothing of it matters while maps are made.
+    pub(super) nat: Option<&'a NatSettings>,
 }
 
-impl Globals {
+impl Globals<'_> {
     const fn program(&self) -> &'static str {
         if self.traced {
             programs::TRACED
@@ -47,6 +51,45 @@ impl Globals {
             programs::NAVIGATOR
         }
     }
+}
+
+/// What the program is told of NAT.
+#[derive(Default)]
+struct NatGlobals {
+    v4: [Addr; NAT_SOURCES],
+    v6: [Addr; NAT_SOURCES],
+    counts: [u32; 2],
+    ports: [u32; 2],
+}
+
+impl NatGlobals {
+    fn new(nat: &NatSettings) -> Self {
+        let mut globals = Self {
+            ports: [nat.ports.0.into(), nat.port_count()],
+            ..Self::default()
+        };
+        let families = [&mut globals.v4, &mut globals.v6];
+        for ((places, count), v4) in families
+            .into_iter()
+            .zip(&mut globals.counts)
+            .zip([true, false])
+        {
+            for (place, source) in places.iter_mut().zip(nat.of_family(v4)) {
+                *place = source.into();
+                *count += 1;
+            }
+        }
+        globals
+    }
+}
+
+/// Addresses as the words that they are made of.
+fn words(addresses: &[Addr; NAT_SOURCES]) -> [u64; 2 * NAT_SOURCES] {
+    let mut words = [0; 2 * NAT_SOURCES];
+    for (pair, addr) in words.chunks_mut(2).zip(addresses) {
+        pair.copy_from_slice(&[addr.hi, addr.lo]);
+    }
+    words
 }
 
 /// A program in the kernel, not attached to anything.
@@ -77,6 +120,7 @@ pub(super) fn make_maps(dir: &Path, sizes: &Sizes) -> Result<(), OpenError> {
         gue_port: 0,
         log_drops: false,
         traced: false,
+        nat: None,
     };
     load_object(dir, sizes, &globals).map(drop)
 }
@@ -85,7 +129,7 @@ pub(super) fn make_maps(dir: &Path, sizes: &Sizes) -> Result<(), OpenError> {
 pub(super) fn load(
     dir: &Path,
     sizes: &Sizes,
-    globals: &Globals,
+    globals: &Globals<'_>,
 ) -> Result<LoadedProgram, OpenError> {
     let ebpf = load_object(dir, sizes, globals)?;
     let name = globals.program();
@@ -100,7 +144,7 @@ pub(super) fn load(
 pub(super) fn load_object(
     dir: &Path,
     sizes: &Sizes,
-    globals: &Globals,
+    globals: &Globals<'_>,
 ) -> Result<Ebpf, OpenError> {
     let local_mac = mac::to_word(globals.local_mac);
     let local_egress = u32::from(globals.local_egress);
@@ -114,6 +158,9 @@ pub(super) fn load_object(
         0
     };
 
+    let nat = globals.nat.map(NatGlobals::new).unwrap_or_default();
+    let (v4, v6) = (words(&nat.v4), words(&nat.v6));
+
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
@@ -123,6 +170,10 @@ pub(super) fn load_object(
         .override_global(globals::GUE_PORT, &globals.gue_port, true)
         .override_global(globals::FLOW_SET_MASK, &flow_set_mask, true)
         .override_global(globals::FLOW_LIFETIME, &flow_lifetime, true)
+        .override_global(globals::NAT_SOURCES_V4, &v4, true)
+        .override_global(globals::NAT_SOURCES_V6, &v6, true)
+        .override_global(globals::NAT_SOURCE_COUNTS, &nat.counts, true)
+        .override_global(globals::NAT_PORTS, &nat.ports, true)
         .override_global(LEVEL, &log_level, true);
     for &spec in ALL {
         loader.map_pin_path(spec.name, dir.join(map_pin(spec)));

@@ -12,6 +12,7 @@ mod error;
 mod interface;
 mod load;
 mod mapping;
+mod nat;
 mod pins;
 mod store;
 mod sys;
@@ -25,12 +26,14 @@ pub use detach::{Detached, Detacher, detach};
 pub use error::OpenError;
 pub use interface::AttachMode;
 pub use load::LoadedProgram;
+pub use nat::{KernelEntries, KernelNatTables};
 pub use store::KernelStore;
 pub use tap::{Filters, Records};
 pub use verify::{Verified, verify_programs};
 
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
+    nat::NatSettings,
     plane::Plane,
     store::{Sizes, Table, put},
     tunnel::TunnelSettings,
@@ -73,6 +76,8 @@ pub struct KernelSettings {
     pub window: Duration,
     /// Settings of the tunnel modes.
     pub tunnels: TunnelSettings,
+    /// How NAT is done.
+    pub nat: NatSettings,
 }
 
 /// The data plane in BPF maps.
@@ -83,6 +88,7 @@ pub struct KernelDataplane {
     gue_port: u16,
     sizes: Sizes,
     window: Duration,
+    nat: NatSettings,
     /// Locked for as long as this lives.
     dir: Option<PinDir>,
     /// Who wants to see packets.
@@ -102,7 +108,7 @@ impl KernelDataplane {
             None => {
                 let store = with_private_pins(|dir| {
                     load::make_maps(dir, &settings.sizes)?;
-                    KernelStore::open(dir, settings.sizes)
+                    KernelStore::open(dir, &settings)
                 })?;
                 Self::start(&settings, store, None)
             }
@@ -120,7 +126,7 @@ impl KernelDataplane {
         }
         let path = dir.path().to_owned();
         let made = load::make_maps(&path, &settings.sizes)
-            .and_then(|()| KernelStore::open(&path, settings.sizes))
+            .and_then(|()| KernelStore::open(&path, settings))
             .and_then(|store| Self::start(settings, store, Some(dir)));
         if made.is_err() && !found {
             // Nothing was there before, so nothing is left: another try may use other sizes.
@@ -138,12 +144,14 @@ impl KernelDataplane {
     ) -> Result<Self, OpenError> {
         write_identity(&store, settings);
         let mut dataplane = Self {
-            plane: Plane::open(store, settings.window)?.with_tunnels(settings.tunnels.clone()),
+            plane: Plane::open(store, settings.window, settings.nat.clone())?
+                .with_tunnels(settings.tunnels.clone()),
             interfaces: Vec::new(),
             hash_key: settings.hash_key,
             gue_port: settings.tunnels.gue_port,
             sizes: settings.sizes,
             window: settings.window,
+            nat: settings.nat.clone(),
             dir,
             tracers: None,
         };
@@ -185,6 +193,7 @@ impl KernelDataplane {
             gue_port: self.gue_port,
             log_drops,
             traced,
+            nat: Some(&self.nat),
         };
         match &self.dir {
             Some(dir) => load::load(dir.path(), &self.sizes, &globals),
@@ -308,6 +317,7 @@ fn check_sizes(sizes: &Sizes) -> Result<(), OpenError> {
         slots,
         backends,
         flow_sets,
+        nat_flows,
     } = *sizes;
     // Regions are computed in 32 bits.
     if !(1..=1 << 30).contains(&slots) {
@@ -324,6 +334,12 @@ fn check_sizes(sizes: &Sizes) -> Result<(), OpenError> {
     if !flow_sets.is_power_of_two() || flow_sets > 1 << 26 {
         return refuse(format!(
             "limits.flow_sets is {flow_sets}: it must be a power of two, at most {}",
+            1 << 26
+        ));
+    }
+    if !(1..=1 << 26).contains(&nat_flows) {
+        return refuse(format!(
+            "limits.nat_flows is {nat_flows}: it must be 1 to {}",
             1 << 26
         ));
     }

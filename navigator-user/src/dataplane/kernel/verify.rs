@@ -5,7 +5,7 @@ use super::{
     load::{Globals, load_object, refused},
     sys, with_private_pins,
 };
-use crate::dataplane::{DEFAULT_WINDOW, store::Sizes};
+use crate::dataplane::{DEFAULT_WINDOW, nat::NatSettings, store::Sizes};
 use aya::{
     EbpfError,
     programs::{ProgramError, Xdp},
@@ -28,6 +28,7 @@ pub struct Verified {
 /// The kernel refuses one; the error names it and carries the end of the verifier's log.
 pub fn verify_programs(log_drops: bool) -> Result<Vec<Verified>, OpenError> {
     sys::lift_memory_limit();
+    let nat = NatSettings::default();
     // Values that rule nothing out: the verifier knows them, and prunes what they exclude.
     let globals = Globals {
         local_mac: [2, 0, 0, 0, 0, 1],
@@ -37,6 +38,7 @@ pub fn verify_programs(log_drops: bool) -> Result<Vec<Verified>, OpenError> {
         gue_port: 6080,
         log_drops,
         traced: true,
+        nat: Some(&nat),
     };
     let mut ebpf = with_private_pins(|dir| load_object(dir, &Sizes::default(), &globals))?;
     let mut verified = Vec::new();

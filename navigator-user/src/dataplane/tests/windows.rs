@@ -11,12 +11,13 @@ use navigator_common::{
     slot::{EPOCH_UNITS, Slot},
 };
 use navigator_core::model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey};
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 const SIZES: Sizes = Sizes {
     slots: 100,
     backends: 16,
     flow_sets: 16,
+    nat_flows: 1,
 };
 /// Units of time in the default window, 130 minutes, as long as it may stay open.
 const WINDOW: u32 = 7265 + 2 * EPOCH_UNITS;
@@ -160,14 +161,14 @@ fn a_slot_that_changes_during_a_pass_is_no_candidate() {
     let mut world = World::handed_over();
     world.store.pass_time(WINDOW);
     world.plane.close_windows();
-    world.plane.go_on_with_pass(8);
+    world.plane.go_on_with_pass(8, &BTreeSet::new());
     assert_eq!(world.tracked(), [true, true, false, false]);
     // From B to C and back: in between, a flow of C was remembered where the pass has been.
     world.apply([C, B, A, A]);
     world.remember(1, 0, 0, 3);
     world.apply([B, B, A, A]);
     assert_eq!(world.open(), [false; 4]);
-    world.plane.go_on_with_pass(8);
+    world.plane.go_on_with_pass(8, &BTreeSet::new());
     assert_eq!(world.tracked(), [true, false, false, false]);
     world.sweeps(31);
     assert_eq!(world.tracked(), [true, false, false, false]);

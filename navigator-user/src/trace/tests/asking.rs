@@ -10,11 +10,11 @@ use navigator_core::model::{Protocol, VipKey};
 use proptest::prelude::*;
 use std::{net::IpAddr, time::Duration};
 
-const WEB: VipKey = VipKey {
-    address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-    protocol: Protocol::Tcp,
-    port: 80,
-};
+const WEB: VipKey = VipKey::new(
+    IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    Protocol::Tcp,
+    80,
+);
 
 fn read(query: &Query) -> Result<Request, String> {
     let vip = |name: &str| match name {

@@ -52,7 +52,7 @@ pub(crate) fn record() -> TraceRecord {
         backend: 2,
         captured: 54,
         sent_captured: 54,
-        reserved: 0,
+        vip_bits: 128,
         packet,
         sent: packet,
     }
@@ -205,7 +205,7 @@ fn bytes_of(record: &TraceRecord) -> Vec<u8> {
         record.backend,
         record.captured,
         record.sent_captured,
-        record.reserved,
+        record.vip_bits,
     ];
     let words = words.iter().flat_map(|word| word.to_ne_bytes());
     let halves = halves.iter().flat_map(|half| half.to_ne_bytes());
