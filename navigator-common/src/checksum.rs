@@ -53,6 +53,16 @@ pub const fn adjust(field: u16, change: u16) -> u16 {
     !fold(!field as u32 + change as u32)
 }
 
+/// Whether the 32-bit words of a header, loaded natively and added up, tell that its checksum is
+/// right: whether they are a multiple of 2^16 - 1. Up to 2^16 words.
+#[inline(always)]
+pub const fn is_right(sum: u64) -> bool {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum == 0xffff
+}
+
 /// Version 4, five words, no TOS: the first 16 bits of an outer IPv4 header, loaded natively.
 pub const IPV4_FIRST_WORD: u16 = u16::from_ne_bytes([0x45, 0x00]);
 
@@ -134,6 +144,22 @@ mod tests {
             message[..2].copy_from_slice(&new.to_ne_bytes());
             message[2..4].copy_from_slice(&field.to_ne_bytes());
             prop_assert_eq!(reference(&message) == 0, !wrong);
+        }
+
+        #[test]
+        fn a_header_is_right_if_it_sums_to_nothing(mut header in prop::collection::vec(prop_oneof![Just(0u8), Just(0xff), any::<u8>()], 20..=60), wrong in 1u16.., spoil: bool) {
+            header.truncate(header.len() & !3);
+            // No header is all zeros.
+            header[0] = 0x45;
+            header[10..12].fill(0);
+            let sum = reference(&header).to_be_bytes();
+            header[10..12].copy_from_slice(&sum);
+            if spoil {
+                let field = u16::from_be_bytes(sum) ^ wrong;
+                header[10..12].copy_from_slice(&field.to_be_bytes());
+            }
+            let words = header.chunks(4).map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]])));
+            prop_assert_eq!(is_right(words.sum()), reference(&header) == 0);
         }
 
         #[test]

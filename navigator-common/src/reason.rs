@@ -83,6 +83,8 @@ reasons! {
     DropSource = "drop_source", Drop;
     /// For a VIP address, from or to TCP or UDP port 0.
     DropPortZero = "drop_port_zero", Drop;
+    /// For a VIP address, with a wrong IPv4 header checksum.
+    DropChecksum = "drop_checksum", Drop;
     /// For a VIP address, with a TTL or hop limit of 0.
     DropTtl = "drop_ttl", Drop;
     /// For a VIP, from the MAC address of this interface or of the very backend that it would

@@ -9,7 +9,7 @@ use crate::{
     refuse,
     vlan::Taken,
 };
-use navigator_common::{addr::Addr, hash, mac, reason::Reason};
+use navigator_common::{addr::Addr, checksum, hash, mac, reason::Reason};
 use network_types::{eth::EtherType, ip::IpProto};
 
 pub(crate) const ETH_LEN: usize = 14;
@@ -26,6 +26,9 @@ pub(crate) const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 
 pub(crate) const ETH_IPV4: u16 = EtherType::Ipv4 as u16;
 pub(crate) const ETH_IPV6: u16 = EtherType::Ipv6 as u16;
+
+/// Version 4, a header of five words.
+const PLAIN_V4: u8 = 0x45;
 
 /// More-fragments flag and fragment offset of an IPv4 header, loaded natively.
 const FRAGMENT_BITS: u16 = 0x3fffu16.to_be();
@@ -163,20 +166,34 @@ pub(crate) const MALFORMED: NoFlow = NoFlow::Reason(Reason::DropMalformed);
 #[inline(always)]
 fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow> {
     let ip = destination.headers;
-    // SAFETY: all of these lie in the 34 bytes of Ethernet and IPv4 header.
-    let (version_ihl, length, fragment, life, source) = unsafe {
+    // SAFETY: the five words of the IPv4 header are the last 20 of the 34 bytes.
+    let (first, second, third, source, last) = unsafe {
         (
-            ip.read::<u8, 14>(),
-            ip.read::<u16, 16>(),
-            ip.read::<u16, 20>(),
-            ip.read::<u16, 22>(),
+            ip.read::<u32, 14>(),
+            ip.read::<u32, 18>(),
+            ip.read::<u32, 22>(),
             ip.read::<u32, 26>(),
+            ip.read::<u32, 30>(),
         )
     };
-    let protocol = (life >> 8) as u8;
-    let header = (version_ihl as usize & 0xf) * 4;
-    if version_ihl >> 4 != 4 || header < IPV4_LEN {
-        return Err(MALFORMED);
+    let (version_ihl, length) = (first as u8, (first >> 16) as u16);
+    let fragment = (second >> 16) as u16;
+    let (life, protocol) = (third as u16, (third >> 8) as u8);
+    let mut sum = u64::from(first)
+        + u64::from(second)
+        + u64::from(third)
+        + u64::from(source)
+        + u64::from(last);
+    let mut header = IPV4_LEN;
+    if version_ihl != PLAIN_V4 {
+        header = (version_ihl as usize & 0xf) * 4;
+        if version_ihl >> 4 != 4 || header < IPV4_LEN {
+            return Err(MALFORMED);
+        }
+        sum += odd::options(frame).ok_or(MALFORMED)?;
+    }
+    if !checksum::is_right(sum) {
+        return Err(NoFlow::Reason(Reason::DropChecksum));
     }
     refuse::ipv4(source, destination.address.v4_raw(), life).map_err(NoFlow::Reason)?;
     let length = usize::from(u16::from_be(length));

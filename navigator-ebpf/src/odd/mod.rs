@@ -1,15 +1,17 @@
 //! Packets whose ports do not stand behind a plain IP header: fragments, and
-//! IPv6 packets with extension headers. What they tell is brought into the form
+//! IPv6 packets with extension headers; and the checksum over IPv4 options. What they tell is brought into the form
 //! of an ordinary packet; from there on they go the ordinary way.
 //!
 //! It is a subprogram, so that the main program stays as small as it is
 //! without it. `docs/decisions/010-fragments.md` has the rules.
 
 mod memory;
+mod options;
 mod v4;
 mod v6;
 mod walk;
 
+pub(crate) use options::sum as options;
 pub(crate) use walk::transport_offset;
 
 use crate::{

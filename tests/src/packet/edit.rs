@@ -46,19 +46,21 @@ pub fn sent_from(frame: &[u8], mac: [u8; 6]) -> Vec<u8> {
     patched(frame, 6, &mac)
 }
 
-/// The frame with the right checksum in its IPv4 header; as it is, if it has none.
+/// The frame with the right checksum in its IPv4 header; as it is, if it has none, or not all of one.
 pub fn with_checksum(frame: &[u8]) -> Vec<u8> {
-    if frame[ETH] >> 4 != 4 {
+    let words = usize::from(frame[ETH] & 0xf);
+    let header = ETH..ETH + words * 4;
+    if frame[ETH] >> 4 != 4 || words < 5 || header.end > frame.len() {
         return frame.to_vec();
     }
-    let header = ETH..ETH + usize::from(frame[ETH] & 0xf) * 4;
     let mut frame = patched(frame, ETH + 10, &[0, 0]);
     let right = checksum::of(&frame[header]).to_be_bytes();
     frame[ETH + 10..ETH + 12].copy_from_slice(&right);
     frame
 }
 
-/// The frame with another length in its IP header: IPv4's total length, IPv6's payload length.
+/// The frame with another length in its IP header: IPv4's total length, IPv6's payload length. The
+/// checksum is that of the new header.
 pub fn claiming(frame: &[u8], length: usize) -> Vec<u8> {
     let offset = if frame[ETH] >> 4 == 4 {
         ETH + 2
@@ -66,7 +68,7 @@ pub fn claiming(frame: &[u8], length: usize) -> Vec<u8> {
         ETH + 4
     };
     let length = u16::try_from(length).unwrap_or_else(|_| panic!("{length} is no IP length"));
-    patched(frame, offset, &length.to_be_bytes())
+    with_checksum(&patched(frame, offset, &length.to_be_bytes()))
 }
 
 /// The frame with an 802.1Q tag.

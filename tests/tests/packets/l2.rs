@@ -6,7 +6,7 @@ use crate::world::{
 use anyhow::Result;
 use navigator_tests::packet::{
     Family, Tcp,
-    edit::{V4_FRAGMENT, V4_TTL, padded, patched},
+    edit::{V4_FRAGMENT, V4_TTL, padded, patched, with_checksum},
     expect::l2,
     frame::{ETH, tcp, tcp_with_options, udp_with_options},
     row::row,
@@ -98,7 +98,6 @@ fn headers_are_left_alone() -> Result<()> {
     let good = packet(TCP, vip, b"hello");
     let mut rows: Vec<_> = [
         ("a TTL of 1", V4_TTL, vec![1]),
-        ("a wrong header checksum", ETH + 10, vec![0xde, 0xad]),
         ("no flags", V4_FRAGMENT, vec![0, 0]),
         ("the reserved flag", V4_FRAGMENT, vec![0x80, 0]),
         ("DSCP and ECN", ETH + 1, vec![0xff]),
@@ -113,7 +112,7 @@ fn headers_are_left_alone() -> Result<()> {
     .map(|(name, offset, bytes)| {
         row(
             format!("V4: {name}"),
-            patched(&good, offset, &bytes),
+            with_checksum(&patched(&good, offset, &bytes)),
             l2(key(vip, TCP), backend),
         )
     })

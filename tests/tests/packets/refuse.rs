@@ -11,7 +11,7 @@ use navigator_tests::packet::{
     bed::IFINDEX,
     edit::{V4_TTL, V6_HOP_LIMIT, patched, sent_from, with_checksum},
     expect::{Outcome, dropped, l2, passed},
-    frame::{self, echo},
+    frame::{self, ETH, echo},
     row::{Row, row},
 };
 use navigator_user::dataplane::{Dataplane as _, NextHop};
@@ -204,6 +204,63 @@ fn time_that_has_run_out() -> Result<()> {
             passed(Reason::PassNotVip),
         ));
     }
+    l2_world()?.check(&rows)
+}
+
+#[test]
+fn ipv4_header_checksums() -> Result<()> {
+    let mut rows = Vec::new();
+    let vip = Family::V4.vip(DROPS, PORT);
+    for words in 0..=10 {
+        let options = vec![1; words * 4];
+        let client = client(Family::V4);
+        for (protocol, good) in [
+            (
+                TCP,
+                frame::tcp_with_options(client, vip, &options, Tcp::Ack, b"hello"),
+            ),
+            (
+                UDP,
+                frame::udp_with_options(client, vip, &options, b"hello"),
+            ),
+        ] {
+            let name = format!("{protocol}, {words} words of options");
+            // One bit of each word that no other rule looks at: the second one of TOS, the last of
+            // the identification, the checksum's first, the options' last.
+            let mut bits = vec![(ETH + 1, 2), (ETH + 5, 1), (ETH + 10, 0x80)];
+            if words > 0 {
+                bits.push((ETH + 20 + words * 4 - 1, 1));
+            }
+            for (offset, bit) in bits {
+                let wrong = patched(&good, offset, &[good[offset] ^ bit]);
+                rows.push(row(
+                    format!("{name}: a bit of byte {}", offset - ETH),
+                    wrong.clone(),
+                    dropped(Reason::DropChecksum),
+                ));
+                if offset != ETH + 10 {
+                    let byte = offset - ETH;
+                    rows.push(row(
+                        format!("{name}: that bit of byte {byte}, and the checksum that it makes"),
+                        with_checksum(&wrong),
+                        served(protocol, vip),
+                    ));
+                }
+            }
+        }
+    }
+    rows.extend(rows_of(
+        Family::V4,
+        "all ones for no checksum",
+        |protocol, vip| patched(&packet(protocol, vip, b"hello"), ETH + 10, &[0xff, 0xff]),
+        Reason::DropChecksum,
+    ));
+    let stranger = packet(TCP, Family::V4.vip(200, PORT), b"hello");
+    rows.push(row(
+        "a wrong one, but not to a VIP",
+        patched(&stranger, ETH + 10, &[0xde, 0xad]),
+        passed(Reason::PassNotVip),
+    ));
     l2_world()?.check(&rows)
 }
 
