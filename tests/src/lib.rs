@@ -7,6 +7,7 @@ pub mod etcd;
 pub mod forwarder;
 pub mod fuzz;
 pub mod lab;
+pub mod model;
 pub mod packet;
 pub mod plot;
 pub mod stats;

@@ -97,6 +97,8 @@ enum Bench {
     /// Requests, latency and throughput, beside proxies and plain routing
     #[value(name = "e2e")]
     EndToEnd,
+    /// Connections that each way to balance breaks in one long life of a VIP
+    Model,
     /// The slot table: time to build, slots moved, error of the shares
     Plan,
 }
@@ -129,6 +131,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
                 Bench::Packet => ("packet", Scope::Build),
                 Bench::Live => ("live", Scope::Build),
                 Bench::EndToEnd => ("e2e", Scope::Bench),
+                Bench::Model => ("model", Scope::Build),
                 Bench::Plan => ("plan", Scope::Build),
             };
             run::bench(&workspace, kind, scope, &args)?;

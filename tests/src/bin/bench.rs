@@ -25,6 +25,15 @@ enum What {
     },
     /// Packets per second through a cable, by live frames, beside a bare XDP_TX; needs root.
     Live,
+    /// Connections that each way to balance breaks in one long life of a VIP; needs root.
+    Model {
+        /// What everything random follows from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Also draw a plot to this file, for example docs/connections.svg.
+        #[arg(long, value_name = "FILE.svg")]
+        plot: Option<PathBuf>,
+    },
     /// Slot tables: time to build one, exactness of shares, moves.
     Plan,
     /// Requests, latency and throughput, beside proxies and plain routing; needs root.
@@ -54,6 +63,9 @@ fn main() -> anyhow::Result<()> {
     match what {
         What::Packet { only } => bench::packet::run(json, &only),
         What::Live => bench::packet::live::run(json),
+        What::Model { seed, plot } => {
+            bench::model::run(&bench::model::Options { seed, plot }, json)
+        }
         What::Plan => bench::plan::run(json),
         What::EndToEnd {
             rounds,
