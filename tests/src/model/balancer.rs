@@ -12,7 +12,9 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use navigator_user::dataplane::{
     DEFAULT_WINDOW, Dataplane as _, Figures, NextHop, VipPlan,
     kernel::{KernelDataplane, KernelSettings, LoadedProgram, detach},
+    nat::NatSettings,
     store::Sizes,
+    tunnel::TunnelSettings,
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -57,7 +59,10 @@ impl Balancer {
                 slots: 1 << 16,
                 backends: 4096,
                 flow_sets: FLOW_SETS,
+                nat_flows: 1,
             },
+            tunnels: TunnelSettings::default(),
+            nat: NatSettings::default(),
             window: DEFAULT_WINDOW,
         };
         let (plane, program) = start(&settings)?;

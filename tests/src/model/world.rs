@@ -228,6 +228,7 @@ impl World {
                     drain: host.drained,
                     weight: None,
                 },
+                unreachable: None,
                 draining_since: *since,
             });
         }
