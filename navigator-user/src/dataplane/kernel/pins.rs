@@ -5,8 +5,8 @@ use super::error::OpenError;
 use crate::dataplane::store::{Sizes, Table};
 use aya::maps::{MapInfo, MapType};
 use navigator_common::maps::{
-    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, MapSpec, PREFIX_ENTRIES, REASON_COUNTERS,
-    VIP_PREFIXES,
+    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, LIMITS, MapSpec, PREFIX_ENTRIES,
+    REASON_COUNTERS, VIP_PREFIXES,
 };
 use nix::{
     errno::Errno,
@@ -165,6 +165,9 @@ pub(super) fn entries(spec: MapSpec, sizes: &Sizes) -> u32 {
     if spec == VIP_PREFIXES {
         return PREFIX_ENTRIES;
     }
+    if spec == LIMITS {
+        return navigator_common::limit::BUCKETS;
+    }
     let table = Table::ALL.iter().find(|table| table.spec() == spec);
     table.map_or(EGRESS_ENTRIES, |table| table.entries(sizes))
 }
@@ -186,7 +189,7 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
     } else if spec == EGRESS_DEVS {
         // Kernels that can chain a program to a device have a longer value.
         (MapType::DevMap, READ_ONLY_FOR_PROGRAMS, [4, 8])
-    } else if spec == BACKEND_COUNTERS || spec == REASON_COUNTERS {
+    } else if [BACKEND_COUNTERS, REASON_COUNTERS, LIMITS].contains(&spec) {
         (MapType::PerCpuArray, 0, [spec.value_size; 2])
     } else {
         (MapType::Array, MMAPABLE, [spec.value_size; 2])
