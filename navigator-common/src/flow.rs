@@ -98,6 +98,17 @@ pub const fn coarse_seconds(seconds: u64) -> u32 {
     ((seconds * 1_000_000_000) >> 30) as u32 + 1
 }
 
+/// How old a flow's time may grow before the program renews it, in units of [`coarse_time`] (about
+/// half a minute). Against a lifetime of hours that is exact enough, and a busy flow neither
+/// dirties its cache line nor pulls it from CPU to CPU with every packet.
+pub const RENEWAL: u32 = 32;
+
+/// Units of [`coarse_time`] after which a flow is forgotten that is to be remembered for
+/// `seconds` of silence: the time in its entry may be [`RENEWAL`] older than its last packet.
+pub const fn lifetime(seconds: u64) -> u32 {
+    coarse_seconds(seconds) + RENEWAL
+}
+
 /// A flow's fingerprint: its hash, kept clear of [`FREE`] and [`BUSY`].
 #[inline(always)]
 pub const fn fingerprint(hash: u64) -> u64 {

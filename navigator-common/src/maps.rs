@@ -102,6 +102,8 @@ pub mod meta {
     pub const HASH_KEY: u32 = 1;
     /// The seed of the cluster's slot tables.
     pub const PLAN_SEED: u32 = 6;
+    /// 1 once the epochs of the slots are times, see [`crate::slot::epoch_at`].
+    pub const EPOCHS_ARE_TIMES: u32 = 7;
 }
 
 /// Names of the read-only variables that the loader sets before a load; the

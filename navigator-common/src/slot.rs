@@ -1,4 +1,8 @@
 //! Slots: which backend a flow's hash leads to, and which one it led to before.
+//!
+//! A slot's epoch is the time at which its window was opened, in units of
+//! [`EPOCH_UNITS`] and modulo [`Slot::EPOCHS`]: whoever reads the slot tables, also
+//! a daemon that was not there, knows how old each window is.
 
 /// Backend id 0: no backend.
 pub const NO_BACKEND: u32 = 0;
@@ -14,7 +18,7 @@ pub const MAX_BACKEND: u32 = (1 << 24) - 1;
 /// | 24–47 | previous backend, or 0 |
 /// | 48 | at risk: a window is open, unremembered older flows go to `previous` |
 /// | 49 | tracked: the flow cache may hold flows of this slot, look there first |
-/// | 50–63 | epoch of the window, for user space |
+/// | 50–63 | epoch: when the window was opened, see [`epoch_at`] |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Slot(pub u64);
@@ -30,7 +34,7 @@ impl Slot {
     pub const AT_RISK: u64 = 1 << 48;
     /// Flag: look into the flow cache first.
     pub const TRACKED: u64 = 1 << 49;
-    /// Epochs are counted modulo this.
+    /// Epochs are counted modulo this: it takes 39 hours until one comes again.
     pub const EPOCHS: u16 = 1 << 14;
 
     /// A slot at rest: every flow goes to `current`.
@@ -84,6 +88,13 @@ impl Slot {
         Self(self.0 & !ID_MASK | current as u64 & ID_MASK)
     }
 
+    /// This slot as if its window had been opened so many epochs earlier.
+    #[must_use]
+    pub const fn aged(self, epochs: u16) -> Self {
+        let epoch = self.epoch().wrapping_sub(epochs) % Self::EPOCHS;
+        Self(self.0 << (64 - EPOCH_SHIFT) >> (64 - EPOCH_SHIFT) | (epoch as u64) << EPOCH_SHIFT)
+    }
+
     /// This slot with its window closed: unremembered flows go to `current`,
     /// remembered ones are still looked up.
     #[must_use]
@@ -91,6 +102,23 @@ impl Slot {
         Self(self.0 & !(ID_MASK << PREVIOUS_SHIFT) & !Self::AT_RISK)
     }
 }
+
+/// Units of [`crate::flow::coarse_time`] in one epoch: about 8.6 s together.
+pub const EPOCH_UNITS: u32 = 8;
+
+/// The epoch of a time in units of [`crate::flow::coarse_time`].
+pub const fn epoch_at(time: u32) -> u16 {
+    ((time / EPOCH_UNITS) % Slot::EPOCHS as u32) as u16
+}
+
+/// Epochs from `epoch` to `now`. An age of more than [`OLDEST_EPOCH`] is none: no window stays
+/// open for that long, so the epoch is not of this clock.
+pub const fn epoch_age(epoch: u16, now: u16) -> u16 {
+    now.wrapping_sub(epoch) % Slot::EPOCHS
+}
+
+/// The age up to which an epoch is believed: 29 hours.
+pub const OLDEST_EPOCH: u16 = Slot::EPOCHS / 4 * 3;
 
 /// The slot that `hash` picks in a table of `slots`: the high half of the
 /// hash, scaled. Each slot gets an equal share of hash values, to within
@@ -115,9 +143,18 @@ mod tests {
             prop_assert!(slot.is_at_risk() && slot.is_tracked());
             let moved = slot.with_current(other);
             prop_assert_eq!(moved, Slot::at_risk(other, previous, epoch));
+            let earlier = epoch.wrapping_sub(other as u16 / 4) % Slot::EPOCHS;
+            prop_assert_eq!(slot.aged(other as u16 / 4), Slot::at_risk(current, previous, earlier));
             let closed = moved.closed();
             prop_assert_eq!((closed.current(), closed.previous()), (other, NO_BACKEND));
             prop_assert!(!closed.is_at_risk() && closed.is_tracked());
+        }
+
+        #[test]
+        fn an_epoch_tells_its_age(time: u32, age in 0..=OLDEST_EPOCH) {
+            let then = epoch_at(time);
+            let now = epoch_at((time / EPOCH_UNITS * EPOCH_UNITS).wrapping_add(u32::from(age) * EPOCH_UNITS));
+            prop_assert_eq!(epoch_age(then, now), age);
         }
 
         #[test]

@@ -11,7 +11,7 @@ use crate::{
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use navigator_common::{
-    flow::{BUSY, FREE, FlowEntry, FlowSet, FlowWord, WAYS, coarse_time, fingerprint},
+    flow::{BUSY, FREE, FlowEntry, FlowSet, FlowWord, RENEWAL, WAYS, coarse_time, fingerprint},
     reason::{Event, Reason},
     slot::{NO_BACKEND, Slot},
 };
@@ -110,11 +110,6 @@ fn find(set: *mut FlowSet, fingerprint: u64) -> Option<(*mut FlowEntry, FlowWord
     }
     None
 }
-
-/// How old a flow's time may grow before it is renewed, in coarse time units (about half a
-/// minute). Against a lifetime of hours that is exact enough, and a busy flow neither dirties
-/// its cache line nor pulls it from CPU to CPU with every packet.
-const RENEWAL: u32 = 32;
 
 /// Notes that a remembered flow was seen, if that says something new. The word is replaced only
 /// if it still is the one that was read: another CPU may have given the entry to another flow.

@@ -26,6 +26,9 @@ pub struct Snapshot {
     pub counters: Vec<CounterView>,
     /// How full each table is.
     pub tables: Vec<TableView>,
+    /// The windows that table changes opened.
+    #[serde(default)]
+    pub windows: WindowsView,
     /// VIPs or backends that could not be applied, in words.
     pub problems: Vec<String>,
 }
@@ -110,6 +113,9 @@ pub struct VipView {
     pub packets_per_second: f64,
     /// Bytes forwarded per second, over the last second or so.
     pub bytes_per_second: f64,
+    /// Slots whose window is closed and whose flows may still be remembered.
+    #[serde(default)]
+    pub tracked_slots: u32,
     /// What is wrong with it, in words; empty if nothing is.
     pub problem: String,
     /// Backends, in the order of their addresses.
@@ -205,6 +211,19 @@ pub struct CounterView {
     pub name: String,
     /// Packets.
     pub packets: u64,
+}
+
+/// What became of the windows that table changes opened. Counts are of slots, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WindowsView {
+    /// Seconds for which the oldest open window has been open; 0 if none is open.
+    pub oldest_seconds: u64,
+    /// Windows that were open for their whole time.
+    pub closed: u64,
+    /// Windows that were closed before their time, because the flow cache was too full.
+    pub closed_early: u64,
+    /// Slots at rest again: none of their flows had to be remembered any more.
+    pub settled: u64,
 }
 
 /// How full a table is.

@@ -18,7 +18,7 @@ use navigator_core::{
     plan::members::{Member, State},
 };
 use navigator_user::dataplane::{
-    Dataplane, NextHop, VipPlan, VipSettings,
+    DEFAULT_WINDOW, Dataplane, NextHop, VipPlan, VipSettings,
     kernel::{
         Attach, AttachMode, InterfaceSettings, KernelDataplane, KernelSettings, OpenError, detach,
     },
@@ -61,6 +61,7 @@ impl Pins {
             hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
             plan_seed: 42,
             sizes: SIZES,
+            window: DEFAULT_WINDOW,
         }
     }
 
@@ -402,6 +403,7 @@ fn the_program_forwards_by_the_tables_that_were_written() {
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         plan_seed: 42,
         sizes: SIZES,
+        window: DEFAULT_WINDOW,
     };
     let mut plane = KernelDataplane::open(settings).unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];
@@ -476,6 +478,7 @@ fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         plan_seed: 42,
         sizes: SIZES,
+        window: DEFAULT_WINDOW,
     })
     .unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];
@@ -516,7 +519,7 @@ fn syn(destination: [u8; 6]) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend(destination);
     frame.extend([2, 0, 0, 0, 0, 9, 0x08, 0x00]);
-    frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0x4e, 0x94]);
     frame.extend([198, 51, 100, 7, 192, 0, 2, 1]);
     frame.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0]);
     frame.extend([0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);

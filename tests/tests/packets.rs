@@ -21,6 +21,8 @@ mod corrupt;
 mod drop;
 #[path = "packets/extensions.rs"]
 mod extensions;
+#[path = "packets/floods.rs"]
+mod floods;
 #[path = "packets/fragments.rs"]
 mod fragments;
 #[path = "packets/icmp_echo.rs"]
@@ -37,6 +39,8 @@ mod kinds;
 mod l2;
 #[path = "packets/malformed.rs"]
 mod malformed;
+#[path = "packets/on_down.rs"]
+mod on_down;
 #[path = "packets/pass.rs"]
 mod pass;
 #[path = "packets/redirect.rs"]
@@ -51,3 +55,5 @@ mod udp;
 mod vips;
 #[path = "packets/vlan.rs"]
 mod vlan;
+#[path = "packets/windows.rs"]
+mod windows;

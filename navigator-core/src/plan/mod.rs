@@ -5,3 +5,7 @@
 pub mod maglev;
 pub mod members;
 pub mod transition;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod connections;

@@ -1,4 +1,5 @@
-//! What becomes of a slot when its owner changes.
+//! What becomes of a slot: when its owner changes, when its window has been open for long
+//! enough, when none of its flows is remembered any more.
 //!
 //! A slot at rest sends every flow to its owner and nothing remembers the
 //! flows. When the owner changes while it can still serve its connections,
@@ -30,8 +31,48 @@ impl<B> Default for SlotState<B> {
     }
 }
 
-/// The slot once the table says `new` for it. `usable` tells whether a
-/// backend can still serve the flows that it has.
+/// What happens to a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change<B> {
+    /// A table gives it to this backend, or to nobody; also whenever a backend's state changed.
+    Owner(Option<B>),
+    /// Its window was open for long enough, or gives way to younger ones.
+    WindowOver,
+    /// Somebody looked through all remembered flows, after the window was closed and every packet
+    /// that knew it as open had left: all that is remembered of it leads to its owner.
+    NothingRemembered,
+}
+
+/// The slot after a change. `usable` tells whether a backend can still serve
+/// the flows that it has.
+///
+/// * [`Change::Owner`]: see [`retarget`].
+/// * [`Change::WindowOver`]: flows that nobody remembers go to the owner from now on. Those
+///   that are remembered stay where they are, so the slot stays tracked.
+/// * [`Change::NothingRemembered`]: a slot without a window is at rest again. One with a window
+///   stays as it is: its next packet may be remembered.
+#[must_use]
+pub fn change<B: Copy + Eq>(
+    slot: SlotState<B>,
+    change: Change<B>,
+    usable: impl Fn(B) -> bool,
+) -> SlotState<B> {
+    match change {
+        Change::Owner(new) => retarget(slot, new, usable),
+        Change::WindowOver => SlotState {
+            previous: None,
+            at_risk: false,
+            tracked: slot.tracked || slot.at_risk,
+            ..slot
+        },
+        Change::NothingRemembered => SlotState {
+            tracked: slot.at_risk,
+            ..slot
+        },
+    }
+}
+
+/// The slot once the table says `new` for it.
 ///
 /// In the order in which they are looked at:
 ///
@@ -56,8 +97,7 @@ impl<B> Default for SlotState<B> {
 ///
 /// `tracked` is never cleared here: only somebody who has looked through the
 /// remembered flows can tell that none is left.
-#[must_use]
-pub fn retarget<B: Copy + Eq>(
+fn retarget<B: Copy + Eq>(
     slot: SlotState<B>,
     new: Option<B>,
     usable: impl Fn(B) -> bool,
@@ -202,7 +242,7 @@ mod tests {
                 "nobody takes new flows",
             ),
         ] {
-            let after = retarget(slot, new, |b| usable.contains(&b));
+            let after = change(slot, Change::Owner(new), |b| usable.contains(&b));
             assert_eq!(after, expected, "{rule}");
         }
     }
@@ -221,7 +261,7 @@ mod tests {
             let mut slot = Slot::default();
             for (new, serving) in history {
                 let usable = |b: u8| serving >> b & 1 == 1;
-                let after = retarget(slot, new, usable);
+                let after = change(slot, Change::Owner(new), usable);
                 prop_assert_eq!(after.current, new);
                 prop_assert_eq!(after.at_risk, after.previous.is_some());
                 prop_assert!(!after.at_risk || after.tracked);
@@ -233,7 +273,7 @@ mod tests {
                 if let Some(old) = slot.current.filter(|&b| !slot.at_risk && usable(b)) {
                     prop_assert!(after.previous == Some(old) || after.current == Some(old));
                 }
-                prop_assert_eq!(retarget(after, new, usable), after);
+                prop_assert_eq!(change(after, Change::Owner(new), usable), after);
                 slot = after;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::snapshot::{
     BackendView, CounterView, DaemonView, InstanceView, InterfaceView, RegistryView, RejectedView,
-    ServiceView, Snapshot, TableView, VipView,
+    ServiceView, Snapshot, TableView, VipView, WindowsView,
 };
 use navigator_core::{
     health::Health,
@@ -65,6 +65,12 @@ pub(crate) fn snapshot() -> Snapshot {
             used: 65_537,
             capacity: 4_194_304,
         }],
+        windows: WindowsView {
+            oldest_seconds: 7200,
+            closed: 40,
+            closed_early: 9,
+            settled: 30,
+        },
         problems: vec!["VIP api: slots is full\u{1b}[2J".to_owned()],
     }
 }
@@ -82,6 +88,7 @@ fn web() -> VipView {
         announced: true,
         slots: 1000,
         at_risk_slots: 25,
+        tracked_slots: 5,
         packets: 5000,
         bytes: 640_000,
         packets_per_second: 1234.0,
@@ -106,6 +113,7 @@ fn empty() -> VipView {
         applied: false,
         announced: false,
         at_risk_slots: 0,
+        tracked_slots: 0,
         packets: 0,
         bytes: 0,
         packets_per_second: 0.0,

@@ -24,6 +24,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use toml::de::DeTable;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub registry: RegistryConfig,
     /// What a check that does not say otherwise uses.
     pub health: health::Settings,
+    /// How long a window stays open, and a silent flow is remembered.
+    pub window: Duration,
     /// Sizes of the tables.
     pub limits: Sizes,
     /// What looks wrong and is allowed.

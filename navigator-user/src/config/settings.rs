@@ -5,6 +5,7 @@ use super::{
     reader::Section,
     values::{choice, cidr, duration, endpoint, interface, number, path},
 };
+use crate::dataplane::DEFAULT_WINDOW;
 use navigator_common::maps::default_entries;
 use navigator_core::{
     entry::{Rules, format_duration},
@@ -38,6 +39,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let backend_cidrs = root.list("backend_cidrs", cidr).unwrap_or_default();
     let registry = registry(&mut root);
     let health = health(&mut root);
+    let window = root.read("window", duration(SHORTEST_WINDOW..=LONGEST_WINDOW));
     let limits = limits(&mut root);
     let measures = blocks::Measures {
         rules: Rules {
@@ -61,6 +63,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         backend_cidrs,
         registry,
         health,
+        window: window.unwrap_or(DEFAULT_WINDOW),
         limits,
         warnings: Vec::new(),
         vips: blocks.vips,
@@ -160,6 +163,11 @@ fn health(root: &mut Section<'_, '_>) -> health::Settings {
         fast_interval: fast.unwrap_or(defaults.fast_interval).min(interval),
     }
 }
+
+/// Shortest window: a flow's time is renewed twice a minute, and a slot tells seconds by eights.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(10);
+/// Longest window: a slot's epoch tells ages up to 29 hours.
+const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Bounds of the table sizes: below them little works, above them a table takes over 1 GiB.
 const SLOTS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 27;

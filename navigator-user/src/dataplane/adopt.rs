@@ -8,15 +8,16 @@ use super::{
     plane::{Plane, VipEntry},
     ports::{ports, words},
     slots::count,
-    store::{Store, Table},
+    store::{Store, Table, put},
     vips::{put_record, read_record, record_port},
+    windows::{Bits, VipWindows},
 };
 use navigator_common::{
     backend::{BackendInfo, BackendWord, TAKES_NEW, USABLE},
     egress::EgressWord,
-    maps::{ADDR_BUCKETS, EGRESS_ENTRIES},
+    maps::{ADDR_BUCKETS, EGRESS_ENTRIES, meta},
     reason::Traffic,
-    slot::{NO_BACKEND, Slot},
+    slot::{NO_BACKEND, OLDEST_EPOCH, Slot, epoch_age, epoch_at},
     vip::{AddrWord, BUCKET_WAYS, PortWord, Vip, VipWord, addr_buckets},
 };
 use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey};
@@ -24,6 +25,8 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
+
+const EPOCHS_ARE_TIMES: usize = meta::EPOCHS_ARE_TIMES as usize;
 
 impl<S: Store> Plane<S> {
     /// Reads the tables. No run of the program from before may still be under way.
@@ -188,7 +191,8 @@ impl<S: Store> Plane<S> {
             id,
             settings,
             base: table.base(),
-            at_risk: 0,
+            windows: VipWindows::default(),
+            settling: Bits::default(),
             members: BTreeMap::new(),
         };
         self.vips.insert(key, entry);
@@ -316,17 +320,25 @@ impl<S: Store> Plane<S> {
         named
     }
 
+    /// Counts who is named by the slots and which windows are open. A window whose age cannot
+    /// be told starts again: its epoch is of an older program, which only counted epochs, or
+    /// the window should have been closed long ago.
     fn count_slots(&mut self) {
+        let now = epoch_at(self.store.now());
+        let known = self.store.load(Table::Meta, EPOCHS_ARE_TIMES) == 1;
         for vip in self.vips.values_mut() {
             for word in vip.base as usize..(vip.base + vip.settings.slots) as usize {
-                let slot = Slot(self.store.load(Table::Slots, word));
-                count(&mut self.backends, slot, 1);
-                if slot.is_at_risk() {
-                    vip.at_risk += 1;
-                    self.epoch = self.epoch.max(slot.epoch());
+                let mut slot = Slot(self.store.load(Table::Slots, word));
+                let age = epoch_age(slot.epoch(), now);
+                if slot.is_at_risk() && (!known || age > OLDEST_EPOCH) {
+                    slot = Slot::at_risk(slot.current(), slot.previous(), now);
+                    put(&self.store, Table::Slots, word, slot.0);
                 }
+                count(&mut self.backends, slot, 1);
+                vip.windows.count(slot, 1);
             }
         }
+        put(&self.store, Table::Meta, EPOCHS_ARE_TIMES, 1);
     }
 
     fn adopt_egress(&mut self) {

@@ -8,11 +8,12 @@ use super::{
     plane::{Plane, VipEntry},
     slots::Retable,
     store::{Store, Table, put, vip_word},
+    windows::{Bits, VipWindows},
 };
 use navigator_common::{
     addr::Addr,
     reason::Traffic,
-    slot::{NO_BACKEND, Slot},
+    slot::{NO_BACKEND, epoch_at},
     vip::VipWord,
 };
 use navigator_core::{
@@ -172,7 +173,8 @@ impl<S: Store> Plane<S> {
             id: reserved.vip,
             settings: plan.vip.clone(),
             base: reserved.base,
-            at_risk: 0,
+            windows: VipWindows::default(),
+            settling: Bits::default(),
             members: ids.members,
         };
         self.vips.insert(plan.vip.key, entry);
@@ -205,12 +207,9 @@ impl<S: Store> Plane<S> {
         let change = Retable {
             owners,
             opens_windows: plan.vip.key.protocol != Protocol::Udp,
-            epoch: (self.epoch + 1) % Slot::EPOCHS,
+            epoch: epoch_at(self.store.now()),
         };
-        let done = Self::retable(&self.store, &mut self.backends, &mut vip, &change);
-        if done.opened > 0 {
-            self.epoch = change.epoch;
-        }
+        let slots_written = Self::retable(&self.store, &mut self.backends, &mut vip, &change);
 
         let word = VipWord::new(vip.base, vip_flags(&plan.vip));
         put(&self.store, Table::Vips, vip_word(vip.id.into()), word.0);
@@ -222,11 +221,11 @@ impl<S: Store> Plane<S> {
 
         vip.settings = plan.vip.clone();
         vip.members = ids.members;
-        let at_risk = vip.at_risk;
+        let at_risk = vip.windows.at_risk();
         self.vips.insert(plan.vip.key, vip);
         self.settle_flags(Network::of(&plan.vip.key));
         Applied {
-            slots_written: done.written,
+            slots_written,
             at_risk,
         }
     }

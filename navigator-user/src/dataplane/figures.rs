@@ -21,8 +21,14 @@ const SAMPLE: u32 = 4096;
 /// Packets that the memory of fragments has room for.
 const FRAGMENTS: u32 = FRAGMENT_SETS * fragment::WAYS as u32;
 
-/// Seconds for which a silent flow is remembered: longer than TCP keep-alive.
-pub(super) const FLOW_LIFETIME_SECONDS: u64 = 2 * 3600 + 10 * 60;
+/// How full the flow cache is, counted in a small one, estimated from [`SAMPLE`] sets, evenly
+/// spread, in a larger one.
+pub(super) struct Fill {
+    /// Flows that are remembered.
+    pub(super) flows: u64,
+    /// Sets that take no new flow, because all their flows are established.
+    pub(super) full_sets: u64,
+}
 
 impl<S: Store> Plane<S> {
     pub(super) fn read_figures(&self) -> Figures {
@@ -36,6 +42,7 @@ impl<S: Store> Plane<S> {
                 .map(|(name, index)| (name, self.store.counter(index)))
                 .collect(),
             tables: self.table_figures(),
+            windows: self.window_figures(),
             problems: Vec::new(),
         }
     }
@@ -57,7 +64,8 @@ impl<S: Store> Plane<S> {
         VipFigures {
             key: vip.settings.key,
             slots: vip.settings.slots,
-            at_risk: vip.at_risk,
+            at_risk: vip.windows.at_risk(),
+            tracked: vip.windows.tracked(),
             backends: backends.collect(),
         }
     }
@@ -82,7 +90,7 @@ impl<S: Store> Plane<S> {
             ),
             ("ports", ports, port_capacity),
             ("egress", self.egress.len() as u64, EGRESS_ENTRIES.into()),
-            ("flows", self.remembered_flows(), flow_capacity),
+            ("flows", self.fill().flows, flow_capacity),
             ("fragments", self.remembered_fragments(), FRAGMENTS.into()),
         ]
     }
@@ -96,23 +104,27 @@ impl<S: Store> Plane<S> {
             .count() as u64
     }
 
-    /// Flows that the cache remembers: counted in a small one, estimated from
-    /// [`SAMPLE`] sets, evenly spread, in a larger one.
-    fn remembered_flows(&self) -> u64 {
+    pub(super) fn fill(&self) -> Fill {
         let sets = self.store.sizes().flow_sets;
-        let now = self.store.now();
-        let lifetime = navigator_common::flow::coarse_seconds(FLOW_LIFETIME_SECONDS);
         let step = (sets / SAMPLE).max(1);
-        let live = (0..sets)
-            .step_by(step as usize)
-            .flat_map(|set| (0..WAYS).map(move |way| flow_entry(set, way)))
-            .filter(|&at| {
+        let now = self.store.now();
+        let (mut flows, mut full_sets) = (0, 0);
+        for set in (0..sets).step_by(step as usize) {
+            let mut established = 0;
+            for at in (0..WAYS).map(|way| flow_entry(set, way)) {
                 let word = FlowWord(self.store.load(Table::Flows, at + 1));
-                self.store.load(Table::Flows, at) > BUSY
+                let live = self.store.load(Table::Flows, at) > BUSY
                     && word.backend() != NO_BACKEND
-                    && !word.is_expired(now, lifetime)
-            })
-            .count() as u64;
-        live * u64::from(step)
+                    && !word.is_expired(now, self.windows.lifetime());
+                flows += u64::from(live);
+                established += usize::from(live && word.is_established());
+            }
+            full_sets += u64::from(established == WAYS);
+        }
+        let scale = u64::from(step);
+        Fill {
+            flows: flows * scale,
+            full_sets: full_sets * scale,
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     DataplaneResult,
     plane::Plane,
     store::{Sizes, Store, Table, WayOut},
+    windows::DEFAULT_WINDOW,
 };
 use navigator_common::{
     addr::Addr,
@@ -14,7 +15,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -29,7 +30,7 @@ impl MemoryDataplane {
 
     /// One that takes over the words of another, which must be gone.
     pub fn adopt_from(store: MemoryStore) -> Self {
-        match Self::open(store) {
+        match Self::open(store, DEFAULT_WINDOW) {
             Ok(plane) => plane,
             Err(error) => unreachable!("memory has no kernel that could refuse: {error}"),
         }
@@ -46,6 +47,7 @@ struct Words {
     sizes: Sizes,
     tables: [Box<[AtomicU64]>; Table::ALL.len()],
     counters: [AtomicU64; COUNTERS as usize],
+    now: AtomicU32,
     outside: Mutex<Outside>,
 }
 
@@ -84,9 +86,15 @@ impl MemoryStore {
                 sizes,
                 tables,
                 counters: [const { AtomicU64::new(0) }; COUNTERS as usize],
+                now: AtomicU32::new(0),
                 outside: Mutex::default(),
             }),
         }
+    }
+
+    /// Lets time pass, in [`navigator_common::flow::coarse_time`] units.
+    pub fn pass_time(&self, units: u32) {
+        self.words.now.fetch_add(units, Ordering::Relaxed);
     }
 
     /// Counts packets under a backend id, as the program would.
@@ -134,6 +142,7 @@ impl MemoryStore {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
+        copy.pass_time(self.now());
         copy.outside().devices = self.outside().devices.clone();
         copy.outside().prefixes = self.outside().prefixes.clone();
         copy.outside().traffic = self.outside().traffic.clone();
@@ -173,7 +182,7 @@ impl Store for MemoryStore {
     }
 
     fn now(&self) -> u32 {
-        0
+        self.words.now.load(Ordering::Relaxed)
     }
 
     fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]> {

@@ -11,6 +11,8 @@
 //! | `slots` | slot words and who is named by them |
 //! | `backends`, `egress` | backend ids, their records, the ways to them |
 //! | `sweep` | the end of what nothing leads to any more |
+//! | `windows` | how long slots are at risk |
+//! | `pass` | what is remembered, and for which slots that still matters |
 //! | `adopt` | all of this, read back from the words |
 
 mod addresses;
@@ -23,6 +25,7 @@ mod figures;
 pub mod kernel;
 pub mod memory;
 pub mod neighbours;
+mod pass;
 pub mod plane;
 mod ports;
 mod slots;
@@ -31,6 +34,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod vips;
+mod windows;
 
 use navigator_core::{
     model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey},
@@ -65,6 +69,7 @@ pub struct VipPlan {
 }
 
 pub use navigator_core::plan::maglev::NOBODY;
+pub use windows::DEFAULT_WINDOW;
 
 /// How to reach a backend's host over Ethernet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,8 +143,23 @@ pub struct VipFigures {
     pub slots: u32,
     /// Slots at risk.
     pub at_risk: u32,
+    /// Slots whose window is closed and whose flows may still be remembered.
+    pub tracked: u32,
     /// Its backends, in the order of their addresses.
     pub backends: Vec<BackendFigures>,
+}
+
+/// What became of the windows that table changes opened. Counts are of slots, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WindowFigures {
+    /// Windows that were open for their whole time.
+    pub closed: u64,
+    /// Windows that were closed before their time, because the flow cache was too full.
+    pub closed_early: u64,
+    /// Slots at rest again: none of their flows had to be remembered any more.
+    pub settled: u64,
+    /// Seconds for which the oldest open window has been open; 0 if none is open.
+    pub oldest_seconds: u64,
 }
 
 /// Everything that can be read off the maps.
@@ -151,6 +171,8 @@ pub struct Figures {
     pub counters: Vec<(&'static str, u64)>,
     /// How full each table is: name, used, capacity.
     pub tables: Vec<(&'static str, u64, u64)>,
+    /// The windows that table changes opened.
+    pub windows: WindowFigures,
     /// What is wrong with the interfaces that packets come in by, in words.
     pub problems: Vec<String>,
 }

@@ -13,13 +13,16 @@ use super::{
     arena::Arena,
     backends::{Backends, flags},
     egress::Egress,
+    pass::Pass,
     store::{Store, Table},
     sweep::Garbage,
+    windows::{Bits, VipWindows, Windows},
 };
 use navigator_core::model::VipKey;
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 /// A data plane whose words are kept by `S`.
@@ -35,8 +38,11 @@ pub struct Plane<S: Store> {
     /// Ways to hosts, also to those without a backend yet, with their egress index.
     pub(super) hops: HashMap<IpAddr, (NextHop, u8)>,
     pub(super) limbo: Vec<Garbage>,
-    /// Epoch of the last window that was opened.
-    pub(super) epoch: u16,
+    pub(super) windows: Windows,
+    /// The look through the flow cache that is under way.
+    pub(super) pass: Option<Pass>,
+    /// Sweeps until another one is begun that nobody waits for.
+    pub(super) resting: u32,
     pub(super) adopted: Vec<AdoptedVip>,
 }
 
@@ -46,16 +52,17 @@ pub(super) struct VipEntry {
     pub(super) settings: VipSettings,
     /// First slot of its table.
     pub(super) base: u32,
-    /// Slots at risk.
-    pub(super) at_risk: u32,
+    pub(super) windows: VipWindows,
+    /// Slots that are at rest again if the pass that is under way finds no flow of theirs.
+    pub(super) settling: Bits,
     /// Backend ids of its members.
     pub(super) members: BTreeMap<SocketAddr, u32>,
 }
 
 impl<S: Store> Plane<S> {
     /// Takes over what the store holds: nothing, or what an earlier data plane left.
-    /// Waits for one grace period.
-    pub fn open(store: S) -> DataplaneResult<Self> {
+    /// Waits for one grace period. A window stays open for `window`.
+    pub fn open(store: S, window: Duration) -> DataplaneResult<Self> {
         store.grace()?;
         let sizes = store.sizes();
         let mut plane = Self {
@@ -68,7 +75,9 @@ impl<S: Store> Plane<S> {
             egress: Egress::default(),
             hops: HashMap::new(),
             limbo: Vec::new(),
-            epoch: 0,
+            windows: Windows::new(window),
+            pass: None,
+            resting: 0,
             adopted: Vec::new(),
             store,
         };

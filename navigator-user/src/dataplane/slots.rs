@@ -9,7 +9,7 @@ use navigator_common::{
     backend::USABLE,
     slot::{NO_BACKEND, Slot},
 };
-use navigator_core::plan::transition::{SlotState, retarget};
+use navigator_core::plan::transition::{self, Change, SlotState};
 
 /// How the slots of a VIP are to follow its plan.
 pub(super) struct Retable<'a> {
@@ -18,15 +18,8 @@ pub(super) struct Retable<'a> {
     /// Whether flows stay with their backend: not for a VIP whose flows follow the
     /// table, nor for one that remembers every flow anyway.
     pub(super) opens_windows: bool,
-    /// Epoch of the windows that it opens.
+    /// The present epoch, for the windows that it opens.
     pub(super) epoch: u16,
-}
-
-/// What became of a table.
-#[derive(Default)]
-pub(super) struct Retabled {
-    pub(super) written: u32,
-    pub(super) opened: u32,
 }
 
 impl<S: Store> Plane<S> {
@@ -45,26 +38,39 @@ impl<S: Store> Plane<S> {
         written
     }
 
-    /// Changes a published table slot by slot.
+    /// Changes a published table slot by slot; returns how many words were written.
     pub(super) fn retable(
         store: &S,
         backends: &mut Backends,
         vip: &mut VipEntry,
         change: &Retable<'_>,
-    ) -> Retabled {
-        let mut done = Retabled::default();
-        for (index, &owner) in change.owners.iter().enumerate() {
-            let word = vip.base as usize + index;
-            let old = Slot(store.load(Table::Slots, word));
+    ) -> u32 {
+        let mut written = 0;
+        for (index, &owner) in (0..).zip(change.owners) {
+            let old = slot(store, vip, index);
             let new = follow(backends, old, owner, change);
-            if new != old {
-                store.store(Table::Slots, word, new.0);
-                recount(backends, vip, old, new);
-                done.written += 1;
-                done.opened += u32::from(new.is_at_risk() && !old.is_at_risk());
-            }
+            written += u32::from(put_slot(store, backends, vip, index, (old, new)));
         }
-        done
+        written
+    }
+
+    /// Lets something other than a change of owner happen to a slot; whether its word was written.
+    pub(super) fn change_slot(
+        store: &S,
+        backends: &mut Backends,
+        vip: &mut VipEntry,
+        index: u32,
+        change: Change<u32>,
+    ) -> bool {
+        let old = slot(store, vip, index);
+        let state = transition::change(to_state(old, some), change, |_| true);
+        put_slot(
+            store,
+            backends,
+            vip,
+            index,
+            (old, from_state(state, old.epoch())),
+        )
     }
 
     /// Lets the slots of a VIP name `new` where they name `old`.
@@ -76,15 +82,36 @@ impl<S: Store> Plane<S> {
     ) {
         let swap = |id| if id == old { new } else { id };
         for index in 0..vip.settings.slots {
-            let word = (vip.base + index) as usize;
-            let slot = Slot(store.load(Table::Slots, word));
+            let slot = slot(store, vip, index);
             let renamed = renamed(slot, swap(slot.current()), swap(slot.previous()));
-            if renamed != slot {
-                store.store(Table::Slots, word, renamed.0);
-                recount(backends, vip, slot, renamed);
-            }
+            put_slot(store, backends, vip, index, (slot, renamed));
         }
     }
+}
+
+/// A slot of a VIP.
+pub(super) fn slot(store: &impl Store, vip: &VipEntry, index: u32) -> Slot {
+    Slot(store.load(Table::Slots, (vip.base + index) as usize))
+}
+
+/// Writes a slot that changes, and keeps all counts; whether it did change.
+fn put_slot(
+    store: &impl Store,
+    backends: &mut Backends,
+    vip: &mut VipEntry,
+    index: u32,
+    (old, new): (Slot, Slot),
+) -> bool {
+    let changed = new != old;
+    if changed {
+        store.store(Table::Slots, (vip.base + index) as usize, new.0);
+        count(backends, old, u32::MAX);
+        count(backends, new, 1);
+        vip.windows.count(old, u32::MAX);
+        vip.windows.count(new, 1);
+        vip.settling.clear(index);
+    }
+    changed
 }
 
 /// The word that a slot has after a change.
@@ -92,14 +119,9 @@ fn follow(backends: &Backends, old: Slot, owner: u32, change: &Retable<'_>) -> S
     // An id whose instance has a newer one stands for that. One without an heir is gone,
     // which makes it unusable and not nobody, or the change would go unseen.
     let heir = |id| some(id).map(|id| backends.heir(id).unwrap_or(id));
-    let state = SlotState {
-        current: heir(old.current()),
-        previous: heir(old.previous()),
-        at_risk: old.is_at_risk(),
-        tracked: old.is_tracked(),
-    };
     let usable = |id| change.opens_windows && is_usable(backends.get(id));
-    let state = retarget(state, some(owner), usable);
+    let new = Change::Owner(some(owner));
+    let state = transition::change(to_state(old, heir), new, usable);
     let opened = state.at_risk && !old.is_at_risk();
     from_state(state, if opened { change.epoch } else { old.epoch() })
 }
@@ -110,6 +132,15 @@ fn is_usable(entry: Option<&Entry>) -> bool {
 
 fn some(id: u32) -> Option<u32> {
     (id != NO_BACKEND).then_some(id)
+}
+
+fn to_state(slot: Slot, backend: impl Fn(u32) -> Option<u32>) -> SlotState<u32> {
+    SlotState {
+        current: backend(slot.current()),
+        previous: backend(slot.previous()),
+        at_risk: slot.is_at_risk(),
+        tracked: slot.is_tracked(),
+    }
 }
 
 fn from_state(state: SlotState<u32>, epoch: u16) -> Slot {
@@ -127,15 +158,6 @@ fn renamed(slot: Slot, current: u32, previous: u32) -> Slot {
     } else {
         slot.with_current(current)
     }
-}
-
-fn recount(backends: &mut Backends, vip: &mut VipEntry, old: Slot, new: Slot) {
-    count(backends, old, u32::MAX);
-    count(backends, new, 1);
-    vip.at_risk = vip
-        .at_risk
-        .wrapping_add(u32::from(new.is_at_risk()))
-        .wrapping_sub(u32::from(old.is_at_risk()));
 }
 
 /// Adds `change` (1, or the wrapped -1) to the counts of the backends that a slot names.

@@ -1,21 +1,13 @@
 //! The end of what nothing leads to any more.
 //!
 //! Memory and ids are used again only after a grace period; a backend's id
-//! only when in addition no slot and no remembered flow names it. Nothing
-//! here hurries: a sweep waits for one grace period (12–23 ms) and each step
-//! of an id's end takes one sweep.
+//! only when in addition no slot and no remembered flow names it, which two
+//! passes through the flow cache find out (`pass`). Nothing here hurries: a
+//! sweep waits for one grace period (12–23 ms) and looks at a part of the
+//! cache.
 
-use super::{
-    addresses::Way,
-    backends::Fate,
-    plane::Plane,
-    store::{Store, Table, flow_entry},
-};
-use navigator_common::{
-    flow::{FREE, FlowWord, WAYS},
-    vip::AddrWord,
-};
-use std::collections::HashSet;
+use super::{addresses::Way, pass::SETS_PER_SWEEP, plane::Plane, store::Store};
+use navigator_common::vip::AddrWord;
 
 /// What is freed after a grace period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +26,9 @@ pub(super) enum Garbage {
     Egress(u8),
 }
 
-/// Sweeps after which an id that nothing names is free: its flows are taken
+/// Passes after which an id that nothing names is free: its flows are taken
 /// off it, none is found, and the last run that may know it has ended.
-const SWEEPS: usize = 3;
+const PASSES: usize = 3;
 
 impl<S: Store> Plane<S> {
     /// Whether a sweep has something to do.
@@ -44,17 +36,27 @@ impl<S: Store> Plane<S> {
         !self.limbo.is_empty() || !self.backends.retired().is_empty()
     }
 
-    /// Frees at once what nothing names, at the price of some grace periods.
+    /// Frees at once what nothing names, at the price of some grace periods and passes.
     pub(super) fn settle(&mut self) {
-        for _ in 0..SWEEPS {
-            self.sweep_once();
+        // One that is under way may not know all ids.
+        for _ in 0..=PASSES {
+            if !self.has_garbage() {
+                return;
+            }
+            self.clean_up(u32::MAX);
         }
     }
 
     pub(super) fn sweep_once(&mut self) {
-        if !self.has_garbage() {
-            return;
+        self.resting = self.resting.saturating_sub(1);
+        self.close_windows();
+        if !self.limbo.is_empty() || self.wants_pass() {
+            self.clean_up(SETS_PER_SWEEP);
         }
+    }
+
+    /// Frees what waited for a grace period, and looks at so many sets of the flow cache.
+    fn clean_up(&mut self, sets: u32) {
         if let Err(error) = self.store.grace() {
             tracing::warn!("nothing is freed for now: {error}");
             return;
@@ -62,69 +64,6 @@ impl<S: Store> Plane<S> {
         for garbage in std::mem::take(&mut self.limbo) {
             self.free(garbage);
         }
-        self.sweep_backends();
-    }
-
-    fn sweep_backends(&mut self) {
-        let unslotted: Vec<u32> = self
-            .backends
-            .retired()
-            .iter()
-            .copied()
-            .filter(|&id| {
-                self.backends
-                    .get(id)
-                    .is_some_and(|e| e.current == 0 && e.previous == 0)
-            })
-            .collect();
-        if unslotted.is_empty() {
-            return;
-        }
-        let found = self.take_flows_off(&unslotted);
-        for id in unslotted {
-            let Some(entry) = self.backends.get_mut(id) else {
-                continue;
-            };
-            if let Fate::Retired { swept, .. } = &mut entry.fate {
-                let clean = *swept && !found.contains(&id);
-                *swept = true;
-                if clean {
-                    self.backends.bury(id);
-                    self.limbo.push(Garbage::Backend(id));
-                }
-            }
-        }
-    }
-
-    /// Hands the flows that name one of `ids` to its heir, or forgets them. Returns the
-    /// ids that some flow named.
-    ///
-    /// An entry's word is exchanged and its fingerprint left alone: a word that names no
-    /// backend is one that the program fills anew.
-    fn take_flows_off(&self, ids: &[u32]) -> HashSet<u32> {
-        let mut heirs = vec![None; ids.iter().max().map_or(0, |&max| max as usize + 1)];
-        for &id in ids {
-            heirs[id as usize] = Some(self.backends.heir(id));
-        }
-        let mut found = HashSet::new();
-        for set in 0..self.store.sizes().flow_sets {
-            for way in 0..WAYS {
-                let at = flow_entry(set, way);
-                let word = FlowWord(self.store.load(Table::Flows, at + 1));
-                let Some(&Some(heir)) = heirs.get(word.backend() as usize) else {
-                    continue;
-                };
-                if self.store.load(Table::Flows, at) == FREE {
-                    continue;
-                }
-                found.insert(word.backend());
-                let new = heir.map_or(FlowWord::default(), |heir| {
-                    FlowWord::new(heir, word.is_established(), word.time())
-                });
-                // A lost race is no loss: the id is looked for again in the next sweep.
-                let _ = self.store.exchange(Table::Flows, at + 1, word.0, new.0);
-            }
-        }
-        found
+        self.go_on_with_pass(sets);
     }
 }

@@ -14,7 +14,7 @@ use navigator_core::{
     plan::members::{Member, State},
 };
 use navigator_user::dataplane::{
-    Applied, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
+    Applied, DEFAULT_WINDOW, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, KernelStore, LoadedProgram},
     store::Sizes,
 };
@@ -91,6 +91,7 @@ impl Bed {
             hash_key: HASH_KEY,
             plan_seed: 1,
             sizes: SIZES,
+            window: DEFAULT_WINDOW,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
@@ -187,6 +188,20 @@ impl Bed {
         let tables = self.plane.figures().tables;
         let mut flows = tables.iter().filter(|(name, ..)| *name == "flows");
         flows.next().map_or(0, |(_, used, _)| *used)
+    }
+
+    /// Runs one frame of many through the program: nothing is looked at but the verdict.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn send(&mut self, frame: &[u8]) -> Result<Action> {
+        let mut out = vec![0; frame.len() + GROWTH];
+        let result = self.program.xdp()?.test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::new()
+        })?;
+        Action::new(result.return_value)
     }
 
     /// Runs one frame through the program.

@@ -12,7 +12,7 @@ use super::{
 };
 use anyhow::{Context, Result, ensure};
 use navigator_common::{
-    flow::{FREE, FlowWord, WAYS, coarse_seconds},
+    flow::{FREE, FlowWord, WAYS, lifetime},
     reason::{Event, Reason},
 };
 use navigator_core::model::{ForwardMode, Protocol, UdpPolicy};
@@ -23,9 +23,11 @@ use navigator_user::dataplane::{
 use std::net::SocketAddr;
 
 /// Coarse time units after which a silent flow is forgotten: two hours and ten minutes.
-pub const LIFETIME: u32 = coarse_seconds((2 * 60 + 10) * 60);
+pub const LIFETIME: u32 = lifetime((2 * 60 + 10) * 60);
 /// The set of the flow cache that all flows fall into.
 const SET: u64 = 7;
+/// Sweeps after which another pass through the flow cache is due.
+const RESTED: usize = 31;
 /// Port of the scripts' VIP and backends.
 const PORT: u16 = 443;
 
@@ -80,8 +82,15 @@ pub enum Step {
     Remembered(u64),
     /// All remembered flows are silent for these coarse time units (about a second each).
     Silence(u32),
-    /// What nothing names any more is freed, as after some seconds.
+    /// So many minutes pass, for windows as for remembered flows.
+    Minutes(u16),
+    /// Windows that are over are closed and what nothing names any more is freed, as after
+    /// some seconds.
     Sweep,
+    /// The same after half a minute more.
+    Rest,
+    /// So many slots are tracked although their window is closed.
+    Tracked(u32),
 }
 
 /// A new table, and what it leaves behind.
@@ -163,6 +172,8 @@ fn play(protocol: Protocol, udp: UdpPolicy, steps: &[Step]) -> Result<()> {
                 .with_context(|| format!("{family:?}, step {}: {step:?}", number + 1))?;
         }
         scene.forget_flows();
+        // A pass, and the pause after it, belong to this family.
+        scene.sweep(2 * RESTED);
     }
     Ok(())
 }
@@ -201,10 +212,31 @@ impl Scene<'_> {
             }
             Step::Sweep => {
                 // One sweep each for handing flows over, finding none, and freeing.
-                (0..3).for_each(|_| self.bed.plane().sweep());
+                self.sweep(3);
+                Ok(())
+            }
+            Step::Rest => {
+                self.sweep(RESTED);
+                Ok(())
+            }
+            Step::Minutes(minutes) => {
+                // Rounded up to whole epochs of 8.6 s.
+                let epochs = (u32::from(*minutes) * 60 * 1000).div_ceil(8590);
+                self.bed.plane().age_for_test(epochs as u16);
+                Ok(())
+            }
+            Step::Tracked(want) => {
+                let figures = self.bed.plane().figures();
+                let vip = figures.vips.iter().find(|vip| vip.key == self.vip.key);
+                let got = vip.map_or(0, |vip| vip.tracked);
+                ensure!(got == *want, "{got} slots are tracked, not {want}");
                 Ok(())
             }
         }
+    }
+
+    fn sweep(&mut self, count: usize) {
+        (0..count).for_each(|_| self.bed.plane().sweep());
     }
 
     fn change_table(&mut self, members: &[(Backend, Role)], slots: Slots) -> Result<()> {

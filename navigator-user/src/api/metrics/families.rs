@@ -26,6 +26,12 @@ pub(super) const OF_A_VIP: &[Family<VipView>] = &[
         v.at_risk_slots.into()
     }),
     (
+        "vip_tracked_slots",
+        Kind::Gauge,
+        "Slots whose window is closed and whose flows may still be remembered.",
+        |v| v.tracked_slots.into(),
+    ),
+    (
         "vip_packets_total",
         Kind::Counter,
         "Packets forwarded.",

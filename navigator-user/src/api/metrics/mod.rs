@@ -7,7 +7,7 @@ mod families;
 mod text;
 
 use super::{ApiState, word};
-use crate::snapshot::{BackendView, Snapshot, VipView};
+use crate::snapshot::{BackendView, Snapshot, VipView, WindowsView};
 use axum::{
     extract::State,
     http::header::CONTENT_TYPE,
@@ -34,6 +34,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     services(&mut text, snapshot);
     counters(&mut text, snapshot);
     tables(&mut text, snapshot);
+    windows(&mut text, &snapshot.windows);
     text.finish()
 }
 
@@ -215,4 +216,26 @@ fn tables(text: &mut Text, snapshot: &Snapshot) {
             text.sample(&[("table", &table.name)], value(table));
         }
     }
+}
+
+fn windows(text: &mut Text, windows: &WindowsView) {
+    text.family(
+        "oldest_window_seconds",
+        Kind::Gauge,
+        "Seconds for which the oldest open window has been open; 0 if none is open.",
+    )
+    .sample(&[], windows.oldest_seconds);
+    text.family(
+        "windows_closed_total",
+        Kind::Counter,
+        "Slots whose window was closed: after its time, or early because the flow cache was too full.",
+    )
+    .sample(&[("cause", "time")], windows.closed)
+    .sample(&[("cause", "full_cache")], windows.closed_early);
+    text.family(
+        "slots_settled_total",
+        Kind::Counter,
+        "Slots at rest again: none of their flows had to be remembered any more.",
+    )
+    .sample(&[], windows.settled);
 }

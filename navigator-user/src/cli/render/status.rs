@@ -1,7 +1,7 @@
 //! The state of everything on one page.
 
 use super::{Column, Look, News, clean, numbers, paint, table, text, vips};
-use crate::snapshot::{CounterView, RegistryView, Snapshot, TableView};
+use crate::snapshot::{CounterView, RegistryView, Snapshot, TableView, WindowsView};
 use navigator_common::reason::{Event, Reason};
 
 const COUNTERS: &[Column] = &[("REASON", false), ("PACKETS", true), ("MEANING", false)];
@@ -48,13 +48,32 @@ fn head(look: Look, snapshot: &Snapshot) -> String {
         "navigator   {}, {ready}, pid {}, up {}\n\
          interfaces  {}\n\
          registry    {}\n\
-         writes      {} slots since the start{adopted}\n",
+         writes      {} slots since the start{adopted}\n\
+         {}",
         clean(&daemon.version),
         daemon.pid,
         numbers::duration(daemon.uptime_seconds),
         interfaces.join(", "),
         registry(look, &snapshot.registry),
         daemon.slots_written,
+        windows(&snapshot.windows),
+    )
+}
+
+/// One line, once there was a window at all.
+fn windows(windows: &WindowsView) -> String {
+    if *windows == WindowsView::default() {
+        return String::new();
+    }
+    let oldest = match windows.oldest_seconds {
+        0 => String::new(),
+        seconds => format!("oldest open for {}, ", numbers::duration(seconds as f64)),
+    };
+    format!(
+        "windows     {oldest}{} slots closed, {} early, {} at rest again\n",
+        windows.closed + windows.closed_early,
+        windows.closed_early,
+        windows.settled,
     )
 }
 

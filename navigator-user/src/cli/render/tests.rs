@@ -17,6 +17,7 @@ navigator   0.1.0, ready, pid 4242, up 2h 5m
 interfaces  eth0 (native)
 registry    etcd http://127.0.0.1:2379, not connected for 1m 5s: connection refused; revision 42 stays in force
 writes      12 slots since the start, after taking over what was pinned
+windows     oldest open for 2h 0m, 49 slots closed, 9 early, 30 at rest again
 
 VIP  ADDRESS                SERVICE  MODE  ACTIVE  AT RISK  PACKETS     BYTES  STATE
 web  192.0.2.10:80/tcp      web      l2       1/3     2.5%   1.2k/s  3.4 MB/s  announced
@@ -54,6 +55,7 @@ fn a_quiet_status_is_short() {
     quiet.rejected.clear();
     quiet.problems.clear();
     quiet.tables.clear();
+    quiet.windows = Default::default();
     quiet.counters.retain(|counter| counter.packets == 0);
     quiet.registry.connected = true;
     quiet.daemon.ready = false;

@@ -109,6 +109,7 @@ fn what_the_example_comments_out_are_the_defaults() {
     let shown = parse(&shown).unwrap();
     assert_eq!(shown, least);
     assert_eq!(least.health, health::Settings::default());
+    assert_eq!(least.window, crate::dataplane::DEFAULT_WINDOW);
     assert_eq!(least.registry, RegistryConfig::Embedded);
 }
 
@@ -123,6 +124,7 @@ fn settings_are_taken_over() {
         pins = "/sys/fs/bpf/n"
         state = "/tmp/n"
         backend_cidrs = ["10.0.0.0/8"]
+        window = "30m"
         [registry]
         kind = "etcd"
         endpoints = ["https://etcd-1.example:2379", "http://[2001:db8::1]:2379/"]
@@ -141,6 +143,7 @@ fn settings_are_taken_over() {
         (Announce::Address, Attach::Generic)
     );
     assert_eq!(config.socket, Path::new("/tmp/n.sock"));
+    assert_eq!(config.window, Duration::from_secs(1800));
     assert!(config.backend_cidrs[0].contains("10.1.2.3".parse().unwrap()));
     let RegistryConfig::Etcd { endpoints } = &config.registry else {
         panic!("{:?}", config.registry);

@@ -50,6 +50,10 @@ fn each_slip_is_told_with_place_key_value_and_cure() {
             r#"2:10: socket = "run/n.sock": not an absolute path; write it out from the root, for example "/run/navigator""#,
         ),
         (
+            "window = \"25h\"",
+            r#"2:10: window = "25h": out of bounds; use 10s to 24h"#,
+        ),
+        (
             "[limits]\nflow_sets = 1000",
             "3:13: limits.flow_sets = 1000: not a power of two; use 512 or 1024",
         ),

@@ -4,7 +4,7 @@ use super::{
     error::OpenError,
     pins::{entries, map_pin},
 };
-use crate::dataplane::{figures::FLOW_LIFETIME_SECONDS, store::Sizes};
+use crate::dataplane::store::Sizes;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
@@ -12,12 +12,12 @@ use aya::{
 };
 use aya_log::{LEVEL, Level};
 use navigator_common::{
-    flow::coarse_seconds,
+    flow,
     hash::HashKey,
     mac,
     maps::{ALL, globals, programs},
 };
-use std::{error::Error as _, io, path::Path};
+use std::{error::Error as _, io, path::Path, time::Duration};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NAVIGATOR_BPF_OBJECT"));
 
@@ -29,6 +29,8 @@ pub(super) struct Globals {
     pub(super) local_mac: [u8; 6],
     pub(super) local_egress: u8,
     pub(super) hash_key: HashKey,
+    /// For how long a silent flow is remembered.
+    pub(super) window: Duration,
     /// Keep the lines that log drops in the program.
     pub(super) log_drops: bool,
 }
@@ -75,6 +77,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         local_mac: [0; 6],
         local_egress: 0,
         hash_key: HashKey::from_words([0; 5]),
+        window: Duration::ZERO,
         log_drops: false,
     };
     let globals = globals.unwrap_or(&zero);
@@ -82,7 +85,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
     let local_egress = u32::from(globals.local_egress);
     let hash_key = globals.hash_key.words();
     let flow_set_mask = sizes.flow_sets - 1;
-    let flow_lifetime = coarse_seconds(FLOW_LIFETIME_SECONDS);
+    let flow_lifetime = flow::lifetime(globals.window.as_secs());
     // At level 0 the verifier takes all logging out of the program.
     let log_level = if globals.log_drops {
         Level::Info as u8

@@ -42,6 +42,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 use watch::Watched;
 
@@ -58,6 +59,8 @@ pub struct KernelSettings {
     pub plan_seed: u64,
     /// Sizes of the tables.
     pub sizes: Sizes,
+    /// How long a window stays open, and a silent flow is remembered.
+    pub window: Duration,
 }
 
 /// The data plane in BPF maps.
@@ -66,6 +69,7 @@ pub struct KernelDataplane {
     interfaces: Vec<Watched>,
     hash_key: HashKey,
     sizes: Sizes,
+    window: Duration,
     /// Locked for as long as this lives.
     dir: Option<PinDir>,
 }
@@ -119,10 +123,11 @@ impl KernelDataplane {
     ) -> Result<Self, OpenError> {
         write_identity(&store, settings);
         let mut dataplane = Self {
-            plane: Plane::open(store)?,
+            plane: Plane::open(store, settings.window)?,
             interfaces: Vec::new(),
             hash_key: settings.hash_key,
             sizes: settings.sizes,
+            window: settings.window,
             dir,
         };
         for interface in &settings.interfaces {
@@ -158,6 +163,7 @@ impl KernelDataplane {
             local_mac,
             local_egress,
             hash_key: self.hash_key,
+            window: self.window,
             log_drops,
         };
         match &self.dir {
@@ -212,6 +218,12 @@ impl KernelDataplane {
     /// redirected there is dropped by the kernel.
     pub fn make_interface_for_test(&mut self, ifindex: u32, mac: [u8; 6]) -> DataplaneResult<u8> {
         self.plane.make_interface(ifindex, mac)
+    }
+
+    /// Makes windows and remembered flows older by so many epochs (of about 8.6 s): for tests
+    /// that cannot wait for hours.
+    pub fn age_for_test(&mut self, epochs: u16) {
+        self.plane.age(epochs);
     }
 
     /// The words of the tables: for tests and benchmarks.

@@ -18,7 +18,7 @@ use navigator_common::{
     backend::{BackendInfo, BackendWord, PathWord},
     flow::{BUSY, FREE, FlowWord},
     mac,
-    slot::Slot,
+    slot::{Slot, epoch_age, epoch_at},
 };
 use navigator_core::model::{ForwardMode, VipKey};
 use proptest::prelude::*;
@@ -120,7 +120,9 @@ impl History {
             Step::Sweep => {
                 self.store_late_flows();
                 self.sweep();
+                self.check_ages();
             }
+            Step::Time(units) => self.store.pass_time(*units),
             Step::Flow {
                 vip,
                 slot,
@@ -336,6 +338,26 @@ impl History {
             }
         }
         self.check_flows(&vip_ids);
+    }
+
+    /// No window is older than 130 minutes and the epoch that it began in.
+    fn check_ages(&self) {
+        let now = epoch_at(self.store.now());
+        for word in 0..SIZES.slots as usize {
+            let slot = Slot(self.store.load(Table::Slots, word));
+            let in_use = self.plans.keys().any(|key| {
+                let table = Run::new(*key, 0).table(&self.store);
+                table.is_some_and(|(_, base)| {
+                    let slots = self.plans[key].vip.slots;
+                    (base..base + slots).contains(&(word as u32))
+                })
+            });
+            let age = epoch_age(slot.epoch(), now);
+            assert!(
+                !in_use || !slot.is_at_risk() || age <= 909,
+                "slot {word}: a window of {age} epochs"
+            );
+        }
     }
 
     /// A remembered flow leads to the instance that it was remembered for, or nowhere.

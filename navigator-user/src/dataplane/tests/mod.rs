@@ -9,4 +9,5 @@ mod cases;
 mod histories;
 mod reader;
 mod ways;
+mod windows;
 mod world;

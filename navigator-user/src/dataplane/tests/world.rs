@@ -112,6 +112,8 @@ pub(super) enum Step {
     State(usize, usize, Role),
     Hop(usize, Option<u8>),
     Sweep,
+    /// So many units of time pass.
+    Time(u32),
     /// The program remembers a flow of this slot, now or just before the next grace period.
     Flow {
         vip: usize,
@@ -228,6 +230,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..VIPS, 0..HOSTS, role()).prop_map(|(vip, host, role)| Step::State(vip, host, role)),
         4 => (0..HOSTS, prop::option::weighted(0.8, 0u8..6)).prop_map(|(host, hop)| Step::Hop(host, hop)),
         3 => Just(Step::Sweep),
+        2 => (1u32..4000).prop_map(Step::Time),
         4 => (0..VIPS, 0u32..11, 0u32..4, any::<bool>(), any::<bool>())
             .prop_map(|(vip, slot, set, previous, late)| Step::Flow { vip, slot, set, previous, late }),
         1 => Just(Step::Restart),

@@ -11,7 +11,7 @@ use crate::{
     dataplane::{AdoptedVip, Figures},
     snapshot::{
         CounterView, DaemonView, InstanceView, InterfaceView, RegistryView, RejectedView,
-        ServiceView, Snapshot, TableView,
+        ServiceView, Snapshot, TableView, WindowsView,
     },
 };
 use navigator_core::{
@@ -111,6 +111,7 @@ impl Publisher {
             rejected: rejected(world.catalog),
             counters: counters(&world.figures),
             tables: tables(&world.figures),
+            windows: windows(&world.figures),
             problems: problems(world),
         }
     }
@@ -203,6 +204,16 @@ fn tables(figures: &Figures) -> Vec<TableView> {
         capacity: *capacity,
     };
     figures.tables.iter().map(view).collect()
+}
+
+const fn windows(figures: &Figures) -> WindowsView {
+    let windows = figures.windows;
+    WindowsView {
+        oldest_seconds: windows.oldest_seconds,
+        closed: windows.closed,
+        closed_early: windows.closed_early,
+        settled: windows.settled,
+    }
 }
 
 fn problems(world: &World<'_>) -> Vec<String> {

@@ -148,6 +148,7 @@ impl Publisher {
             announced: announced.contains(&key.address),
             slots,
             at_risk_slots: figures.map_or(0, |figures| figures.at_risk),
+            tracked_slots: figures.map_or(0, |figures| figures.tracked),
             packets: backends.iter().map(|b| b.packets).sum(),
             bytes: backends.iter().map(|b| b.bytes).sum(),
             packets_per_second: backends.iter().map(|b| b.packets_per_second).sum(),

@@ -12,7 +12,7 @@ use navigator_core::{
     },
 };
 use navigator_user::dataplane::{
-    Dataplane, NextHop, VipPlan, VipSettings,
+    DEFAULT_WINDOW, Dataplane, NextHop, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, LoadedProgram},
     store::Sizes,
 };
@@ -95,6 +95,7 @@ impl Product {
             plan_seed: SEED,
             // As shipped: a million flows fill the cache to 95 %.
             sizes: Sizes::default(),
+            window: DEFAULT_WINDOW,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         for (vip, mode, family) in [
