@@ -7,5 +7,6 @@ pub mod etcd;
 pub mod forwarder;
 pub mod fuzz;
 pub mod lab;
+pub mod model;
 pub mod packet;
 pub mod stats;

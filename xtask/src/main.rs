@@ -83,6 +83,8 @@ enum Command {
 enum Bench {
     /// Nanoseconds per packet for each path
     Packet,
+    /// Connections that each way to balance breaks in one long life of a VIP
+    Model,
     /// The slot table: time to build, slots moved, error of the shares
     Plan,
 }
@@ -110,6 +112,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Bench { kind, args } => {
             let kind = match kind {
                 Bench::Packet => "packet",
+                Bench::Model => "model",
                 Bench::Plan => "plan",
             };
             run::bench(&workspace, kind, &args)?;

@@ -15,12 +15,20 @@ struct Arguments {
     /// `packet`: only these cases; ratios need both of theirs.
     #[arg(long, value_delimiter = ',', value_name = "CASE")]
     only: Vec<String>,
+    /// `model`: what everything random follows from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// `model`: where to draw the plot, for example docs/connections.svg.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
     /// Nanoseconds a packet, by BPF_PROG_TEST_RUN; needs root.
     Packet,
+    /// Connections that each way to balance breaks in one long life of a VIP; needs root.
+    Model,
     /// Slot tables: time to build one, exactness of shares, moves.
     Plan,
 }
@@ -32,10 +40,17 @@ enum Format {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { what, format, only } = Arguments::parse();
+    let Arguments {
+        what,
+        format,
+        only,
+        seed,
+        plot,
+    } = Arguments::parse();
     let json = format == Format::Json;
     match what {
         What::Packet => bench::packet::run(json, &only),
+        What::Model => bench::model::run(&bench::model::Options { seed, plot }, json),
         What::Plan => bench::plan::run(json),
     }
 }
