@@ -95,15 +95,37 @@ impl BackendWord {
 /// | bits | meaning |
 /// |---|---|
 /// | 0–15 | MTU of the way: the longest IP packet, tunnel header included, that gets there; 0 while it is not known |
-/// | 16–63 | zero |
+/// | 16–31 | zero |
+/// | 32–63 | length of the shortest client's packet that does not fit with the header that the mode adds; 0 for no limit |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct PathWord(pub u64);
 
 impl PathWord {
-    /// Packs a word.
-    pub const fn new(mtu: u16) -> Self {
+    /// A way of this MTU, which the clients' packets take as long as they are.
+    pub const fn unlimited(mtu: u16) -> Self {
         Self(mtu as u64)
+    }
+
+    /// A way of this MTU for packets that get a header of `overhead` bytes on it; without a
+    /// limit if the MTU is not known.
+    pub const fn limited(mtu: u16, overhead: u32) -> Self {
+        match mtu {
+            0 => Self(0),
+            _ => Self(mtu as u64 | ((mtu as u64).saturating_sub(overhead as u64) + 1) << 32),
+        }
+    }
+
+    /// The longest of the clients' packets that fits.
+    #[inline(always)]
+    pub const fn longest(self) -> u32 {
+        ((self.0 >> 32) as u32).wrapping_sub(1)
+    }
+
+    /// Whether a client's packet of `length` bytes fits.
+    #[inline(always)]
+    pub const fn takes(self, length: u32) -> bool {
+        length <= self.longest()
     }
 
     /// The longest IP packet that gets there, in bytes; 0 while it is not known.
@@ -121,6 +143,8 @@ pub enum Mode {
     L2 = 1,
     /// Wrap into an IP header of the backend's family (direct server return across routers).
     Ipip = 2,
+    /// Wrap into UDP and a GUE header in an IP header of the backend's family.
+    Gue = 3,
 }
 
 impl Mode {
@@ -129,6 +153,7 @@ impl Mode {
         match byte {
             1 => Some(Self::L2),
             2 => Some(Self::Ipip),
+            3 => Some(Self::Gue),
             _ => None,
         }
     }
@@ -220,7 +245,18 @@ mod tests {
             prop_assert_eq!((word.mac(), word.egress(), word.flags()), (mac, u32::from(egress), flags));
             let info = BackendInfo { port, mode, spread, checksum_base, vip };
             prop_assert_eq!(BackendInfo::unpack(info.pack()), info);
-            prop_assert_eq!(PathWord::new(port).mtu(), u32::from(port));
+        }
+
+        #[test]
+        fn a_way_takes_what_fits_with_its_header(mtu: u16, overhead in 0u32..100, length in 0u32..70_000) {
+            let path = PathWord::limited(mtu, overhead);
+            prop_assert_eq!(path.mtu(), u32::from(mtu));
+            let fits = length == 0 || length + overhead <= u32::from(mtu);
+            prop_assert_eq!(path.takes(length), mtu == 0 || fits);
+            let longest = u32::from(mtu).saturating_sub(overhead);
+            prop_assert!(mtu == 0 || path.longest() == longest);
+            prop_assert!(PathWord::unlimited(mtu).takes(length));
+            prop_assert_eq!(PathWord::unlimited(mtu).mtu(), u32::from(mtu));
         }
 
         #[test]

@@ -31,7 +31,8 @@ pub const IPV4_FIRST_WORD: u16 = u16::from_ne_bytes([0x45, 0x00]);
 pub const TUNNEL_TTL: u8 = 64;
 
 /// The folded sum of an outer IPv4 header's constant words: everything but
-/// total length, identification and the checksum itself. DF is set.
+/// total length, identification, the checksum itself, and what a flow adds to
+/// the source. DF is set.
 pub fn tunnel_base(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> u16 {
     let word = |bytes: [u8; 2]| u32::from(u16::from_ne_bytes(bytes));
     let [a, b, c, d] = source.octets();
@@ -47,11 +48,13 @@ pub fn tunnel_base(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> u16
     )
 }
 
-/// The checksum field of an outer IPv4 header, from its [`tunnel_base`] and
-/// its total length and identification as the packet holds them.
+/// The checksum field of an outer IPv4 header whose identification is zero, from its
+/// [`tunnel_base`], its total length as the packet holds it, and bits that its source has
+/// beyond that of the base.
 #[inline(always)]
-pub const fn tunnel_checksum(base: u16, total_length_be: u16, identification_be: u16) -> u16 {
-    !fold(base as u32 + total_length_be as u32 + identification_be as u32)
+pub const fn tunnel_checksum(base: u16, total_length_be: u16, source_bits: u32) -> u16 {
+    let bits = (source_bits & 0xffff) + (source_bits >> 16);
+    !fold(base as u32 + total_length_be as u32 + bits)
 }
 
 #[cfg(test)]
@@ -73,19 +76,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_outer_header_sums_to_the_reference(source: u32, destination: u32, protocol: u8, length: u16, id: u16) {
+        fn the_outer_header_sums_to_the_reference(source: u32, spread in 0u32..32, destination: u32, protocol: u8, length: u16) {
+            let (network, bits) = (source & !((1 << spread) - 1), source & ((1 << spread) - 1));
             let (source, destination) = (Ipv4Addr::from(source), Ipv4Addr::from(destination));
             let mut header = [0u8; 20];
             header[0] = 0x45;
             header[2..4].copy_from_slice(&length.to_be_bytes());
-            header[4..6].copy_from_slice(&id.to_be_bytes());
             header[6] = 0x40;
             header[8] = TUNNEL_TTL;
             header[9] = protocol;
             header[12..16].copy_from_slice(&source.octets());
             header[16..20].copy_from_slice(&destination.octets());
-            let base = tunnel_base(source, destination, protocol);
-            let got = tunnel_checksum(base, length.to_be(), id.to_be());
+            let base = tunnel_base(network.into(), destination, protocol);
+            let got = tunnel_checksum(base, length.to_be(), bits.to_be());
             prop_assert_eq!(u16::from_be(got), reference(&header));
         }
 

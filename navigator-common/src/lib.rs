@@ -23,6 +23,7 @@ pub mod checksum;
 pub mod egress;
 pub mod flow;
 pub mod fragment;
+pub mod gue;
 pub mod hash;
 pub mod limit;
 pub mod mac;

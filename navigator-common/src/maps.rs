@@ -113,6 +113,8 @@ pub mod globals {
     pub const LOCAL_EGRESS: &str = "LOCAL_EGRESS";
     /// `[u64; 5]`: the words of the [`crate::hash::HashKey`].
     pub const HASH_KEY: &str = "HASH_KEY";
+    /// `u16`: the UDP port that GUE packets are sent to, or unwrapped from.
+    pub const GUE_PORT: &str = "GUE_PORT";
     /// `u32`: sets of the flow cache, less one.
     pub const FLOW_SET_MASK: &str = "FLOW_SET_MASK";
     /// `u32`: units of [`crate::flow::coarse_time`] after which a silent flow is forgotten.

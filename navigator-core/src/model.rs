@@ -146,6 +146,8 @@ pub enum ForwardMode {
     L2,
     /// IP in IP: backends anywhere, tunnel decapsulation and VIP on their `lo`.
     Ipip,
+    /// IP in UDP (GUE): as `ipip`, through networks that forward only what has ports.
+    Gue,
 }
 
 impl fmt::Display for ForwardMode {
@@ -153,6 +155,7 @@ impl fmt::Display for ForwardMode {
         f.write_str(match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
+            Self::Gue => "gue",
         })
     }
 }

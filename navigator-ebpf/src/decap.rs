@@ -3,8 +3,14 @@
 //! everything else as it came.
 //!
 //! What is a tunnel packet here: IPv4 with protocol 4 or 41, IPv6 whose first
-//! next header is 4 or 41, untagged. The balancer sends no other ones; an
-//! IPv6 packet with extension headers before the tunnel is left to the host.
+//! next header is 4 or 41, either with UDP to the GUE port, untagged. The
+//! balancer sends no other ones; an IPv6 packet with extension headers before
+//! the tunnel is left to the host.
+//!
+//! Of GUE the balancer sends variant 0 without options (decision 006). What
+//! has a control message, options or another variant goes to the host, which
+//! may have a device that understands it, and is counted as foreign. The UDP
+//! checksum is not looked at: the inner packet has its own.
 //!
 //! A fragment of a tunnel packet cannot be unwrapped before it is whole. It
 //! goes to the host untouched, which reassembles it for a tunnel device of its
@@ -14,6 +20,7 @@
 //! Outer ECN marks are not carried inwards, because the balancer sends its
 //! outer headers as not ECN-capable.
 
+use crate::globals;
 use aya_ebpf::{
     bindings::xdp_action,
     btf_maps::{HashMap, PerCpuArray},
@@ -23,6 +30,7 @@ use aya_ebpf::{
 };
 use navigator_common::{
     addr::Addr,
+    gue,
     maps::{DECAP_VIP_ENTRIES, DecapOutcome},
 };
 
@@ -43,10 +51,15 @@ const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 
 const IN_IPV4: u8 = 4;
 const IN_IPV6: u8 = 41;
+const UDP: u8 = 17;
 const FRAGMENT: u8 = 44;
+
+const UDP_HEADER: usize = 8;
+const GUE_HEADERS: usize = gue::HEADERS as usize;
 
 /// More fragments, or an offset.
 const FRAGMENT_BITS: u16 = 0x3fff_u16.to_be();
+const OFFSET_BITS: u16 = 0x1fff_u16.to_be();
 
 /// Unwraps tunnel packets for this host's VIPs.
 #[xdp(frags)]
@@ -98,44 +111,108 @@ fn unwrap(ctx: &XdpContext) -> Result<(), DecapOutcome> {
 fn outer_v4(ctx: &XdpContext) -> Result<Tunnel, DecapOutcome> {
     let [first, _, length_hi, length_lo] = bytes(load(ctx, ETHERNET), DecapOutcome::Passed)?;
     let [_, protocol, _, _] = bytes(load(ctx, ETHERNET + 8), DecapOutcome::Passed)?;
-    let v6 = inner_family(protocol)?;
+    let fragment: u16 = load(ctx, ETHERNET + 6).ok_or(DecapOutcome::Passed)?;
+    let header = (first as usize & 0xf) * 4;
+    let carried = match protocol {
+        // Only the first fragment tells the port; the host gets them all.
+        UDP if fragment & OFFSET_BITS != 0 => return Err(DecapOutcome::Passed),
+        UDP => gue_port(ctx, ETHERNET + header)?,
+        protocol => Carried::Ip {
+            v6: inner_family(protocol, DecapOutcome::Passed)?,
+        },
+    };
     if first >> 4 != 4 {
         return Err(DecapOutcome::Malformed);
     }
-    let fragment: u16 = load(ctx, ETHERNET + 6).ok_or(DecapOutcome::Malformed)?;
     if fragment & FRAGMENT_BITS != 0 {
         return Err(DecapOutcome::Foreign);
     }
-    let header = (first as usize & 0xf) * 4;
     let total = u16::from_be_bytes([length_hi, length_lo]) as usize;
     if header < IPV4 || total < header || ETHERNET + total > frame_length(ctx) {
         return Err(DecapOutcome::Malformed);
     }
-    Ok(Tunnel {
-        inner: ETHERNET + header,
-        payload: total - header,
-        v6,
-    })
+    carried.tunnel(ctx, ETHERNET + header, total - header)
 }
 
 #[inline(always)]
 fn outer_v6(ctx: &XdpContext) -> Result<Tunnel, DecapOutcome> {
     let [first, ..] = bytes(load(ctx, ETHERNET), DecapOutcome::Passed)?;
     let [length_hi, length_lo, next, _] = bytes(load(ctx, ETHERNET + 4), DecapOutcome::Passed)?;
-    if next == FRAGMENT {
-        let [carried, ..] = bytes(load(ctx, ETHERNET + IPV6), DecapOutcome::Passed)?;
-        inner_family(carried)?;
-        return Err(DecapOutcome::Foreign);
-    }
-    let v6 = inner_family(next)?;
+    let carried = match next {
+        FRAGMENT => {
+            let [carried, ..] = bytes(load(ctx, ETHERNET + IPV6), DecapOutcome::Passed)?;
+            inner_family(carried, DecapOutcome::Passed)?;
+            return Err(DecapOutcome::Foreign);
+        }
+        UDP => gue_port(ctx, ETHERNET + IPV6)?,
+        next => Carried::Ip {
+            v6: inner_family(next, DecapOutcome::Passed)?,
+        },
+    };
     let payload = u16::from_be_bytes([length_hi, length_lo]) as usize;
     if first >> 4 != 6 || ETHERNET + IPV6 + payload > frame_length(ctx) {
         return Err(DecapOutcome::Malformed);
     }
+    carried.tunnel(ctx, ETHERNET + IPV6, payload)
+}
+
+/// What an outer IP header carries.
+enum Carried {
+    /// The inner packet.
+    Ip { v6: bool },
+    /// UDP to the GUE port.
+    Gue,
+}
+
+impl Carried {
+    /// The inner packet of what is at `offset` and has `length` bytes.
+    #[inline(always)]
+    fn tunnel(
+        self,
+        ctx: &XdpContext,
+        offset: usize,
+        length: usize,
+    ) -> Result<Tunnel, DecapOutcome> {
+        match self {
+            Self::Ip { v6 } => Ok(Tunnel {
+                inner: offset,
+                payload: length,
+                v6,
+            }),
+            Self::Gue => inside_gue(ctx, offset, length),
+        }
+    }
+}
+
+/// Whether the UDP header at `offset` names the GUE port; everybody else's is passed.
+#[inline(always)]
+fn gue_port(ctx: &XdpContext, offset: usize) -> Result<Carried, DecapOutcome> {
+    let port: u16 = load(ctx, offset + 2).ok_or(DecapOutcome::Passed)?;
+    if port == globals::gue_port().to_be() {
+        Ok(Carried::Gue)
+    } else {
+        Err(DecapOutcome::Passed)
+    }
+}
+
+/// The inner packet behind the UDP and GUE headers at `offset`, of an IP packet that has
+/// `length` bytes from there on.
+#[inline(always)]
+fn inside_gue(ctx: &XdpContext, offset: usize, length: usize) -> Result<Tunnel, DecapOutcome> {
+    let datagram: u16 = load(ctx, offset + 4).ok_or(DecapOutcome::Malformed)?;
+    let datagram = u16::from_be(datagram) as usize;
+    if datagram < GUE_HEADERS || datagram > length {
+        return Err(DecapOutcome::Malformed);
+    }
+    let header = load(ctx, offset + UDP_HEADER);
+    let [variant, protocol, flags_hi, flags_lo] = bytes(header, DecapOutcome::Malformed)?;
+    if variant | flags_hi | flags_lo != 0 {
+        return Err(DecapOutcome::Foreign);
+    }
     Ok(Tunnel {
-        inner: ETHERNET + IPV6,
-        payload,
-        v6,
+        inner: offset + GUE_HEADERS,
+        payload: datagram - GUE_HEADERS,
+        v6: inner_family(protocol, DecapOutcome::Foreign)?,
     })
 }
 
@@ -167,13 +244,13 @@ fn inner_v6(ctx: &XdpContext, tunnel: &Tunnel) -> Result<Addr, DecapOutcome> {
     Ok(Addr { hi, lo })
 }
 
-/// Whether the protocol number stands for IPv6 inside, or IPv4.
+/// Whether the protocol number stands for IPv6 inside, or IPv4; else what becomes of the packet.
 #[inline(always)]
-fn inner_family(protocol: u8) -> Result<bool, DecapOutcome> {
+fn inner_family(protocol: u8, other: DecapOutcome) -> Result<bool, DecapOutcome> {
     match protocol {
         IN_IPV4 => Ok(false),
         IN_IPV6 => Ok(true),
-        _ => Err(DecapOutcome::Passed),
+        _ => Err(other),
     }
 }
 

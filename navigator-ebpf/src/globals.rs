@@ -23,6 +23,8 @@ globals! {
     LOCAL_MAC: u64 = 0, local_mac;
     /// Egress index of the interface.
     LOCAL_EGRESS: u32 = 0, local_egress;
+    /// UDP port that GUE packets are sent to, or unwrapped from.
+    GUE_PORT: u16 = 0, gue_port;
     /// Sets of the flow cache, less one.
     FLOW_SET_MASK: u32 = 0, flow_set_mask;
     /// Coarse time units after which a silent flow is forgotten.

@@ -23,6 +23,7 @@ use navigator_user::dataplane::{
         Attach, AttachMode, InterfaceSettings, KernelDataplane, KernelSettings, OpenError, detach,
     },
     store::Sizes,
+    tunnel::TunnelSettings,
 };
 use nix::{
     sched::{CloneFlags, unshare},
@@ -61,6 +62,7 @@ impl Pins {
             hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
             plan_seed: 42,
             sizes: SIZES,
+            tunnels: TunnelSettings::default(),
         }
     }
 
@@ -402,6 +404,7 @@ fn the_program_forwards_by_the_tables_that_were_written() {
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         plan_seed: 42,
         sizes: SIZES,
+        tunnels: TunnelSettings::default(),
     };
     let mut plane = KernelDataplane::open(settings).unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];
@@ -476,6 +479,7 @@ fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         plan_seed: 42,
         sizes: SIZES,
+        tunnels: TunnelSettings::default(),
     })
     .unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];

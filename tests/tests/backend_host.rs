@@ -62,6 +62,7 @@ impl Host {
 
     fn up_at(&self, place: Place, vips: &[&str], decap: DecapChoice) -> Result<UpReport> {
         let settings = UpSettings {
+            gue_port: 6080,
             place,
             vips: vips.iter().map(|v| v.parse()).collect::<Result<_, _>>()?,
             decap,

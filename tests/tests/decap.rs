@@ -9,7 +9,7 @@ use aya::{
 };
 use navigator_common::{
     addr::Addr,
-    maps::{ALL, DECAP_COUNTERS, DECAP_VIPS, DecapOutcome, programs},
+    maps::{ALL, DECAP_COUNTERS, DECAP_VIPS, DecapOutcome, globals, programs},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,6 +22,9 @@ const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 const OTHER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 const OTHER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
 
+/// The UDP port that the program unwraps GUE from: not the usual one.
+const GUE_PORT: u16 = 6081;
+
 /// Loaded, with [`VIP4`] and [`VIP6`] as its VIPs.
 struct Decap(Ebpf);
 
@@ -32,6 +35,7 @@ impl Decap {
             "this test loads BPF programs: run it as root"
         );
         let mut loader = EbpfLoader::new();
+        loader.override_global(globals::GUE_PORT, &GUE_PORT, true);
         for spec in ALL {
             loader.map_max_entries(spec.name, 1);
         }
@@ -372,6 +376,156 @@ fn tunnels_of_others_and_fragments_are_left_to_the_host() -> Result<()> {
     ])
 }
 
+/// A UDP datagram to `port` with a GUE header and `inner`.
+fn gue_to(port: u16, header: [u8; 4], inner: &[u8]) -> Vec<u8> {
+    let mut datagram = 50_000_u16.to_be_bytes().to_vec();
+    datagram.extend(port.to_be_bytes());
+    datagram.extend(((12 + inner.len()) as u16).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend(header);
+    datagram.extend(inner);
+    datagram
+}
+
+/// As the balancer sends it, with `protocol` inside.
+fn gue(protocol: u8, inner: &[u8]) -> Vec<u8> {
+    gue_to(GUE_PORT, [0, protocol, 0, 0], inner)
+}
+
+#[test]
+fn gue_is_unwrapped_in_each_pair_of_families() -> Result<()> {
+    use DecapOutcome::Unwrapped;
+    let (inner4, inner6) = (tcp4(VIP4), tcp6(VIP6));
+    let four = || Some(ethernet(IPV4, &inner4));
+    let six = || Some(ethernet(IPV6, &inner6));
+    let over4 = |datagram: &[u8]| ethernet(IPV4, &v4(HOST4, 17, datagram));
+    let over6 = |datagram: &[u8]| ethernet(IPV6, &v6(HOST6, 17, datagram));
+    let mut padded = over4(&gue(4, &inner4));
+    padded.extend([0xee; 9]);
+    let mut padding = ethernet(IPV4, &inner4);
+    padding.extend([0xee; 9]);
+    let mut checked = gue(41, &inner6);
+    checked[6..8].copy_from_slice(&[0x12, 0x34]);
+    check(vec![
+        Row("IPv4 over IPv4", over4(&gue(4, &inner4)), Unwrapped, four()),
+        Row("IPv6 over IPv4", over4(&gue(41, &inner6)), Unwrapped, six()),
+        Row("IPv4 over IPv6", over6(&gue(4, &inner4)), Unwrapped, four()),
+        Row("IPv6 over IPv6", over6(&gue(41, &inner6)), Unwrapped, six()),
+        Row(
+            "outer options",
+            ethernet(IPV4, &v4_with(&[1; 40], HOST4, 17, &gue(4, &inner4))),
+            Unwrapped,
+            four(),
+        ),
+        Row("bytes after the packet", padded, Unwrapped, Some(padding)),
+        Row(
+            "a UDP checksum, right or wrong",
+            over6(&checked),
+            Unwrapped,
+            six(),
+        ),
+    ])
+}
+
+#[test]
+fn gue_that_is_not_the_balancers_is_left_to_the_host() -> Result<()> {
+    use DecapOutcome::{Foreign, Passed};
+    let inner = tcp4(VIP4);
+    let over4 = |datagram: &[u8]| ethernet(IPV4, &v4(HOST4, 17, datagram));
+    let over6 = |datagram: &[u8]| ethernet(IPV6, &v6(HOST6, 17, datagram));
+    let header = |bytes| gue_to(GUE_PORT, bytes, &inner);
+    let first_fragment = patched(over4(&gue(4, &inner)), 14 + 6, 0x20);
+    check(vec![
+        same(
+            "another port",
+            over4(&gue_to(6080, [0, 4, 0, 0], &inner)),
+            Passed,
+        ),
+        same(
+            "another port, IPv6",
+            over6(&gue_to(6080, [0, 4, 0, 0], &inner)),
+            Passed,
+        ),
+        same("another VIP", over4(&gue(4, &tcp4(OTHER4))), Foreign),
+        same("another VIP, IPv6", over6(&gue(41, &tcp6(OTHER6))), Foreign),
+        same("options", over4(&header([1, 4, 0, 0])), Foreign),
+        same(
+            "a control message",
+            over4(&header([0x20, 4, 0, 0])),
+            Foreign,
+        ),
+        same("flags", over6(&header([0, 4, 0x80, 0])), Foreign),
+        same("more flags", over6(&header([0, 4, 0, 1])), Foreign),
+        same("TCP inside", over4(&header([0, 6, 0, 0])), Foreign),
+        same(
+            "variant 1",
+            over4(&gue_to(GUE_PORT, [0x45, 0, 0, 40], &inner)),
+            Foreign,
+        ),
+        same("the first fragment", first_fragment.clone(), Foreign),
+        same(
+            "a later fragment",
+            patched(first_fragment, 14 + 7, 1),
+            Passed,
+        ),
+        same("UDP without ports", over4(&[0xc0]), Passed),
+    ])
+}
+
+#[test]
+fn contradictory_gue_is_dropped() -> Result<()> {
+    use DecapOutcome::Malformed;
+    let over4 = |datagram: &[u8]| ethernet(IPV4, &v4(HOST4, 17, datagram));
+    let over6 = |datagram: &[u8]| ethernet(IPV6, &v6(HOST6, 17, datagram));
+    let (sound4, sound6) = (over4(&gue(4, &tcp4(VIP4))), over6(&gue(41, &tcp6(VIP6))));
+    let (udp4, udp6) = (14 + 20, 14 + 40);
+    check(vec![
+        same(
+            "UDP length of 11",
+            patched(sound4.clone(), udp4 + 5, 11),
+            Malformed,
+        ),
+        same(
+            "UDP longer than IPv4",
+            patched(sound4.clone(), udp4 + 4, 1),
+            Malformed,
+        ),
+        same(
+            "UDP longer than IPv6",
+            patched(sound6.clone(), udp6 + 4, 1),
+            Malformed,
+        ),
+        same(
+            "nothing behind the ports",
+            over4(&gue(4, &[])[..4]),
+            Malformed,
+        ),
+        same("no GUE header", over6(&gue(4, &[])[..8]), Malformed),
+        same("nothing inside", over4(&gue(4, &[])), Malformed),
+        same(
+            "half an inner header",
+            over4(&gue(4, &tcp4(VIP4)[..19])),
+            Malformed,
+        ),
+        same(
+            "inner longer than the datagram",
+            patched(sound4.clone(), udp4 + 5, 30),
+            Malformed,
+        ),
+        same(
+            "IPv6 said, IPv4 inside",
+            patched(sound4.clone(), udp4 + 9, 41),
+            Malformed,
+        ),
+        same(
+            "IPv4 said, IPv6 inside",
+            patched(sound6, udp6 + 9, 4),
+            Malformed,
+        ),
+        same("IPv4 past the frame", cut(sound4, 1), Malformed),
+    ])
+}
+
 #[test]
 fn contradictory_tunnel_packets_are_dropped() -> Result<()> {
     use DecapOutcome::Malformed;
@@ -497,6 +651,8 @@ fn random_damage_never_leads_to_another_packet() -> Result<()> {
         ethernet(IPV4, &v4(HOST4, 41, &tcp6(VIP6))),
         ethernet(IPV6, &v6(HOST6, 4, &tcp4(VIP4))),
         ethernet(IPV6, &v6(HOST6, 41, &tcp6(VIP6))),
+        ethernet(IPV4, &v4(HOST4, 17, &gue(41, &tcp6(VIP6)))),
+        ethernet(IPV6, &v6(HOST6, 17, &gue(4, &tcp4(VIP4)))),
     ];
     let mut seen = [0u32; DecapOutcome::ALL.len()];
     for round in 0..4000 {

@@ -27,8 +27,6 @@ mod fragments;
 mod icmp_echo;
 #[path = "packets/icmp_errors.rs"]
 mod icmp_errors;
-#[path = "packets/ipip.rs"]
-mod ipip;
 #[path = "packets/jumbo.rs"]
 mod jumbo;
 #[path = "packets/kinds.rs"]
@@ -37,6 +35,8 @@ mod kinds;
 mod l2;
 #[path = "packets/malformed.rs"]
 mod malformed;
+#[path = "packets/outer_source.rs"]
+mod outer_source;
 #[path = "packets/pass.rs"]
 mod pass;
 #[path = "packets/redirect.rs"]
@@ -45,6 +45,8 @@ mod redirect;
 mod refuse;
 #[path = "packets/select.rs"]
 mod select;
+#[path = "packets/tunnels.rs"]
+mod tunnels;
 #[path = "packets/udp.rs"]
 mod udp;
 #[path = "packets/vips.rs"]

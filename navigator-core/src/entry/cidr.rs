@@ -45,6 +45,10 @@ impl Cidr {
     }
 
     /// How many of an address's last bits do not matter.
+    pub fn host_bits(&self) -> u8 {
+        self.shift() as u8
+    }
+
     fn shift(&self) -> u32 {
         width(self.network) - u32::from(self.prefix)
     }

@@ -435,7 +435,7 @@ fn vips_that_are_wrong_are_refused() {
         ),
         (json!({"port": null}), BadVip, "port is missing"),
         (json!({"protocol": "sctp"}), BadVip, "tcp, udp, both"),
-        (json!({"mode": "nat"}), BadVip, "l2, ipip"),
+        (json!({"mode": "geneve"}), BadVip, "l2, ipip, gue"),
         (json!({"service": null}), BadVip, "service is missing"),
         (json!({"service": "A"}), BadVip, "\"A\""),
         (json!({"slots": 65_536}), BadVip, "65521 or 65537"),
@@ -534,12 +534,12 @@ proptest! {
     }
 
     #[test]
-    fn vips_survive_the_round_trip(port: u16, last: u16, protocol in prop::sample::select(vec!["tcp", "udp", "both"]), prefix: bool, ipip: bool, open: bool, millis in 0u64..86_400_000) {
+    fn vips_survive_the_round_trip(port: u16, last: u16, protocol in prop::sample::select(vec!["tcp", "udp", "both"]), prefix: bool, mode in prop::sample::select(vec!["l2", "ipip", "gue"]), open: bool, millis in 0u64..86_400_000) {
         let choices = json!({
             "address": if prefix { "2001:db8::/64" } else { "2001:db8::10" },
             "port": if port > 0 && last > port { json!(format!("{port}-{last}")) } else { json!(port) },
             "protocol": protocol,
-            "mode": if ipip { "ipip" } else { "l2" }, "on_empty": if open { "open" } else { "drop" },
+            "mode": mode, "on_empty": if open { "open" } else { "drop" },
             "udp": "sticky", "unserved": "pass", "on_down": if open { "keep" } else { "reset" },
             "drain": format!("{millis}ms"), "slots": 251,
         });

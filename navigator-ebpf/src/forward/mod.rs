@@ -1,6 +1,7 @@
 //! How a packet is brought to its backend.
 
 mod ethernet;
+mod gue;
 mod ipip;
 mod l2;
 
@@ -22,6 +23,8 @@ pub(crate) fn send(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32
         l2::send(&frame, chosen)
     } else if info.mode == Mode::Ipip as u8 {
         ipip::send(frame, flow, chosen, info)
+    } else if info.mode == Mode::Gue as u8 {
+        gue::send(frame, flow, chosen, info)
     } else {
         Err(Reason::DropCorrupt)
     }?;

@@ -38,6 +38,7 @@ pub async fn up(settings: &UpSettings) -> BackendResult<UpReport> {
         interface: run.state.interface,
         vips: run.state.vips,
         decap: run.state.decap,
+        gue_port: run.state.gue_port,
         changed: run.done,
         notes: run.notes,
     })
@@ -137,6 +138,7 @@ impl Run {
             .copied()
             .collect();
         self.state.vips.clone_from(&settings.vips);
+        self.state.gue_port = settings.gue_port;
         self.store.save(&self.state)?;
         for ip in gone {
             self.release(ip, &lo).await?;

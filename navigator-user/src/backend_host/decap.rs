@@ -12,7 +12,7 @@ use aya::{
 };
 use navigator_common::{
     addr::Addr,
-    maps::{ALL, DECAP_COUNTERS, DECAP_VIPS, DecapOutcome, MapSpec, programs},
+    maps::{ALL, DECAP_COUNTERS, DECAP_VIPS, DecapOutcome, MapSpec, globals, programs},
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::{
@@ -59,10 +59,16 @@ impl Pins {
     }
 
     /// Attaches the program to `interface`, or replaces the one that the pinned
-    /// link holds there, and tells it the VIPs. Natively if the driver can.
-    pub(super) fn attach(&self, interface: &str, vips: &BTreeSet<IpAddr>) -> BackendResult<()> {
+    /// link holds there, and tells it the VIPs and the GUE port. Natively if the driver can.
+    pub(super) fn attach(
+        &self,
+        interface: &str,
+        vips: &BTreeSet<IpAddr>,
+        gue_port: u16,
+    ) -> BackendResult<()> {
         self.make_dir()?;
         let mut loader = EbpfLoader::new();
+        loader.override_global(globals::GUE_PORT, &gue_port, true);
         // The object holds the balancer's maps too; they are not used here and go at once.
         for spec in ALL {
             loader.map_max_entries(spec.name, 1);

@@ -5,6 +5,7 @@ use super::{
     decap::Pins,
     state::{self, Change, State},
     sysctl,
+    tunnels::gue_families,
 };
 use crate::netlink::{Netlink, link::Link};
 use std::{
@@ -65,11 +66,17 @@ async fn compare(netlink: &Netlink, state: State) -> BackendResult<Status> {
             Change::Address { .. } | Change::Sysctl { .. } => {}
         }
     }
-    if let Decap::Kernel { devices } = &state.decap {
+    if let Decap::Kernel { devices, gue } = &state.decap {
         for name in devices {
             if !netlink.link_by_name(name).await?.is_some_and(|l| l.up) {
                 problems.push(format!("tunnel device {name} is not up"));
             }
+        }
+        let port = state.gue_port;
+        for family in gue.difference(&gue_families(port)?) {
+            problems.push(format!(
+                "the kernel no longer takes GUE packets over {family} out of UDP port {port}"
+            ));
         }
     }
     if !problems.is_empty() {
@@ -79,6 +86,7 @@ async fn compare(netlink: &Netlink, state: State) -> BackendResult<Status> {
         interface: state.interface,
         vips,
         decap: state.decap,
+        gue_port: state.gue_port,
         packets,
         problems,
     })
@@ -103,7 +111,7 @@ fn wrong_settings(state: &State) -> BackendResult<Vec<String>> {
         }
     }
     let devices = match &state.decap {
-        Decap::Kernel { devices } => devices.as_slice(),
+        Decap::Kernel { devices, .. } => devices.as_slice(),
         Decap::Xdp { .. } | Decap::None => &[],
     };
     for name in devices.iter().chain([interface]) {

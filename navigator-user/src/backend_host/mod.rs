@@ -31,7 +31,7 @@ use crate::netlink::NetlinkError;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fmt, io,
     net::IpAddr,
     path::PathBuf,
 };
@@ -86,6 +86,8 @@ pub struct UpSettings {
     pub vips: BTreeSet<IpAddr>,
     /// How tunnel packets are unwrapped.
     pub decap: DecapChoice,
+    /// The UDP port of GUE packets.
+    pub gue_port: u16,
 }
 
 /// How tunnel packets are unwrapped.
@@ -101,9 +103,32 @@ pub enum Decap {
     Kernel {
         /// Their names.
         devices: Vec<String>,
+        /// Outer families whose GUE packets the kernel takes out of UDP for them (`ip fou`).
+        #[serde(default)]
+        gue: BTreeSet<OuterFamily>,
     },
     /// Not at all.
     None,
+}
+
+/// The family of a tunnel's outer header.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum OuterFamily {
+    /// IPv4.
+    #[serde(rename = "IPv4")]
+    V4,
+    /// IPv6.
+    #[serde(rename = "IPv6")]
+    V6,
+}
+
+impl fmt::Display for OuterFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
 }
 
 /// What [`up`] did.
@@ -115,6 +140,8 @@ pub struct UpReport {
     pub vips: BTreeSet<IpAddr>,
     /// How tunnel packets are unwrapped.
     pub decap: Decap,
+    /// The UDP port of GUE packets.
+    pub gue_port: u16,
     /// What was changed, in words; empty if all was as it should be.
     pub changed: Vec<String>,
     /// What an operator should know, in words.
@@ -141,6 +168,8 @@ pub struct Status {
     pub vips: BTreeMap<IpAddr, bool>,
     /// How tunnel packets are unwrapped.
     pub decap: Decap,
+    /// The UDP port of GUE packets.
+    pub gue_port: u16,
     /// Packets by what `navigator_decap` did with them; empty without it.
     pub packets: BTreeMap<String, u64>,
     /// What is no longer as [`up`] left it, in words.

@@ -2,6 +2,7 @@
 //! Written before each change, so that a crash in between can be undone too.
 
 use super::{BackendError, BackendResult, Decap};
+use navigator_common::gue;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,8 +27,16 @@ pub struct State {
     pub vips: BTreeSet<IpAddr>,
     /// How tunnel packets are unwrapped.
     pub decap: Decap,
+    /// The UDP port of GUE packets.
+    #[serde(default = "default_gue_port")]
+    pub gue_port: u16,
     /// What was changed, in order. The last one may not have happened.
     pub changes: Vec<Change>,
+}
+
+/// What a file from before there was a choice means.
+const fn default_gue_port() -> u16 {
+    gue::DEFAULT_PORT
 }
 
 /// One change.
@@ -62,6 +71,7 @@ impl State {
             interface: interface.to_owned(),
             vips: BTreeSet::new(),
             decap: Decap::None,
+            gue_port: default_gue_port(),
             changes: Vec::new(),
         }
     }

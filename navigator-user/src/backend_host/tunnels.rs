@@ -1,12 +1,15 @@
 //! The part of a run that sees to tunnels: by devices of the kernel, or by XDP.
 
 use super::{
-    BackendError, BackendResult, Decap, DecapChoice, UpSettings, apply::Run, decap::Pins,
-    state::Change,
+    BackendError, BackendResult, Decap, DecapChoice, OuterFamily, UpSettings, apply::Run,
+    decap::Pins, state::Change,
 };
-use crate::netlink::link::{Link, Tunnel};
+use crate::netlink::{
+    fou::fou_ports,
+    link::{Link, Tunnel},
+};
 use navigator_common::maps::programs;
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 impl Run {
     /// Somebody else's program is not ours to replace.
@@ -53,19 +56,35 @@ impl Run {
     ) -> BackendResult<()> {
         let pins = Pins::new(&settings.place.pins, &self.link.name);
         if by_xdp(settings, &devices) {
-            self.attach(&pins, &settings.vips).await?;
+            self.attach(&pins, settings).await?;
         } else {
             self.detach_recorded()?;
             self.state.decap = if devices.is_empty() {
                 Decap::None
             } else {
-                Decap::Kernel { devices }
+                Decap::Kernel {
+                    devices,
+                    gue: self.kernel_gue(settings.gue_port)?,
+                }
             };
         }
         self.store.save(&self.state)
     }
 
-    async fn attach(&mut self, pins: &Pins, vips: &BTreeSet<IpAddr>) -> BackendResult<()> {
+    /// Outer families whose GUE packets the kernel hands to its tunnel devices.
+    fn kernel_gue(&mut self, port: u16) -> BackendResult<BTreeSet<OuterFamily>> {
+        let served = gue_families(port)?;
+        for (family, option) in [(OuterFamily::V4, ""), (OuterFamily::V6, "-6 ")] {
+            if !served.contains(&family) {
+                self.notes.push(format!(
+                    "GUE packets over {family} are not unwrapped: `ip {option}fou add port {port} gue` does it, if VIPs are served in mode gue"
+                ));
+            }
+        }
+        Ok(served)
+    }
+
+    async fn attach(&mut self, pins: &Pins, settings: &UpSettings) -> BackendResult<()> {
         if let Some(Change::Xdp { pins: other }) = self.recorded_xdp()
             && other != pins.dir()
         {
@@ -75,7 +94,7 @@ impl Run {
             pins: pins.dir().to_owned(),
         })?;
         let new = self.current_link().await?.xdp.is_none();
-        pins.attach(&self.link.name, vips)?;
+        pins.attach(&self.link.name, &settings.vips, settings.gue_port)?;
         let Some(xdp) = self.current_link().await?.xdp else {
             return Err(BackendError::Decap(format!(
                 "the decapsulation program was attached, but {} shows none: run `backend down`, then `up` again",
@@ -117,6 +136,21 @@ impl Run {
         let link = self.netlink.link_by_index(self.link.index).await?;
         link.ok_or_else(|| BackendError::NoInterface(self.link.name.clone()))
     }
+}
+
+/// Outer families for which the kernel takes GUE packets to this port out of UDP.
+pub(super) fn gue_families(port: u16) -> BackendResult<BTreeSet<OuterFamily>> {
+    let ports = fou_ports()?;
+    let ours = ports.iter().filter(|fou| fou.gue && fou.port == port);
+    Ok(ours
+        .map(|fou| {
+            if fou.v6 {
+                OuterFamily::V6
+            } else {
+                OuterFamily::V4
+            }
+        })
+        .collect())
 }
 
 fn by_xdp(settings: &UpSettings, devices: &[String]) -> bool {

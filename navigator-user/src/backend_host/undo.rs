@@ -99,7 +99,7 @@ impl Run {
 
 /// Whether another interface was set up to use the tunnel device of this setting.
 fn relies_on(state: &State, sysctl: &str) -> bool {
-    let Decap::Kernel { devices } = &state.decap else {
+    let Decap::Kernel { devices, .. } = &state.decap else {
         return false;
     };
     devices

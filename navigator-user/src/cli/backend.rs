@@ -4,6 +4,7 @@ use crate::backend_host::{
     self, DEFAULT_PINS, DEFAULT_STATE_DIR, Decap, DecapChoice, Place, Status, UpSettings,
 };
 use comfy_table::{Table, presets::NOTHING};
+use navigator_common::gue;
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 /// Nothing is set up where something was asked for.
@@ -22,6 +23,10 @@ pub enum BackendCommand {
         /// How to unwrap tunnel packets
         #[arg(long, value_enum, default_value_t)]
         decap: DecapChoice,
+        /// The UDP port of GUE packets: `tunnel.gue_port` of the balancers
+        #[arg(long, value_name = "PORT", default_value_t = gue::DEFAULT_PORT,
+            value_parser = clap::value_parser!(u16).range(1..))]
+        gue_port: u16,
         /// Where.
         #[command(flatten)]
         place: PlaceArgs,
@@ -81,11 +86,17 @@ impl From<PlaceArgs> for Place {
 /// to stdout, remarks to stderr.
 pub async fn run(command: BackendCommand) -> anyhow::Result<ExitCode> {
     match command {
-        BackendCommand::Up { vips, decap, place } => {
+        BackendCommand::Up {
+            vips,
+            decap,
+            gue_port,
+            place,
+        } => {
             let settings = UpSettings {
                 place: place.into(),
                 vips: vips.into_iter().collect(),
                 decap,
+                gue_port,
             };
             let report = backend_host::up(&settings).await?;
             remark(&report.notes);
@@ -173,7 +184,14 @@ fn describe(decap: &Decap) -> String {
     match decap {
         Decap::Xdp { native: true } => "by XDP (native)".to_owned(),
         Decap::Xdp { native: false } => "by XDP (generic)".to_owned(),
-        Decap::Kernel { devices } => format!("by {}", devices.join(", ")),
+        Decap::Kernel { devices, gue } => {
+            let over: Vec<_> = gue.iter().map(ToString::to_string).collect();
+            let gue = match over.as_slice() {
+                [] => String::new(),
+                over => format!(", GUE over {}", over.join(" and ")),
+            };
+            format!("by {}{gue}", devices.join(", "))
+        }
         Decap::None => "not at all".to_owned(),
     }
 }
@@ -197,9 +215,16 @@ mod tests {
     fn several_vips_of_both_families_are_taken() {
         let line = "x up --vip 192.0.2.10 --vip 2001:db8::10 --interface eth1 --decap xdp";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        let BackendCommand::Up { vips, decap, place } = cli.command else {
+        let BackendCommand::Up {
+            vips,
+            decap,
+            gue_port,
+            place,
+        } = cli.command
+        else {
             panic!("not up");
         };
+        assert_eq!(gue_port, 6080);
         assert_eq!(vips.len(), 2);
         assert_eq!(decap, DecapChoice::Xdp);
         let place = Place::from(place);

@@ -17,7 +17,7 @@ mod tests;
 
 pub use problem::{ConfigError, Problem};
 
-use crate::dataplane::{kernel::Attach, store::Sizes};
+use crate::dataplane::{kernel::Attach, store::Sizes, tunnel::TunnelSettings};
 use navigator_core::{entry::Cidr, health};
 use reader::{Reader, Section};
 use std::{
@@ -60,6 +60,8 @@ pub struct Config {
     pub health: health::Settings,
     /// Sizes of the tables.
     pub limits: Sizes,
+    /// Settings of the tunnel modes.
+    pub tunnels: TunnelSettings,
     /// What looks wrong and is allowed.
     pub warnings: Vec<Problem>,
     vips: Vec<(String, Vec<u8>)>,

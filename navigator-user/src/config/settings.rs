@@ -1,9 +1,9 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, RegistryConfig, Sizes, blocks,
+    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, blocks,
     reader::Section,
-    values::{choice, cidr, duration, endpoint, interface, number, path},
+    values::{choice, cidr, duration, endpoint, interface, number, path, sources},
 };
 use navigator_common::maps::default_entries;
 use navigator_core::{
@@ -39,6 +39,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let registry = registry(&mut root);
     let health = health(&mut root);
     let limits = limits(&mut root);
+    let tunnels = tunnels(&mut root);
     let measures = blocks::Measures {
         rules: Rules {
             backend_cidrs: backend_cidrs.clone(),
@@ -62,6 +63,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         registry,
         health,
         limits,
+        tunnels,
         warnings: Vec::new(),
         vips: blocks.vips,
         instances: blocks.instances,
@@ -189,4 +191,18 @@ fn limits(root: &mut Section<'_, '_>) -> Sizes {
     }
     section.unknown_keys();
     limits
+}
+
+fn tunnels(root: &mut Section<'_, '_>) -> TunnelSettings {
+    let defaults = TunnelSettings::default();
+    let Some(mut section) = root.table("tunnel") else {
+        return defaults;
+    };
+    let port = section.read("gue_port", number(1..=u16::MAX.into()));
+    let sources = section.read("source", sources);
+    section.unknown_keys();
+    TunnelSettings {
+        gue_port: port.map_or(defaults.gue_port, |port| port as u16),
+        sources: sources.unwrap_or_default(),
+    }
 }

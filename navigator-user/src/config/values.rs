@@ -6,7 +6,12 @@ use navigator_core::{
     entry::{BadCidr, Cidr, format_duration, parse_duration, parse_endpoint},
     model::ServiceName,
 };
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
 use toml::de::DeValue;
 
 type Parsed<T> = Result<T, Complaint>;
@@ -147,6 +152,46 @@ pub(super) fn endpoint_of_instance(value: &DeValue<'_>) -> Parsed<SocketAddr> {
 /// A network.
 pub(super) fn cidr(value: &DeValue<'_>) -> Parsed<Cidr> {
     text(value)?.parse().map_err(|error: BadCidr| told(&error))
+}
+
+/// Networks for the outer source of tunnels, at most one of a family; none for `"address"`.
+pub(super) fn sources(value: &DeValue<'_>) -> Parsed<Vec<Cidr>> {
+    const CURE: &str = "use \"address\", a network such as \"172.16.0.0/16\", or a list of one \
+                        network of each family";
+    if value.as_str() == Some("address") {
+        return Ok(Vec::new());
+    }
+    let networks: Vec<Cidr> = match value.as_array() {
+        Some(list) => list
+            .iter()
+            .map(|item| source(item.get_ref()))
+            .collect::<Parsed<_>>()?,
+        None if value.as_str().is_some() => vec![source(value)?],
+        None => {
+            let what = format!("{}, not a text or a list", a(value.type_str()));
+            return Err(Complaint::new(what, CURE));
+        }
+    };
+    let fours = networks.iter().filter(|n| n.network().is_ipv4()).count();
+    if fours > 1 || networks.len() - fours > 1 {
+        return Err(Complaint::new("two networks of one family", CURE));
+    }
+    Ok(networks)
+}
+
+/// A network whose addresses may stand as sources of packets.
+fn source(value: &DeValue<'_>) -> Parsed<Cidr> {
+    let network = cidr(value)?;
+    let first = network.network();
+    let (wide, special) = match first {
+        IpAddr::V4(ip) => (network.host_bits() > 24, ip.octets()[0] >= 224),
+        IpAddr::V6(ip) => (network.host_bits() > 112, ip.is_multicast()),
+    };
+    if wide || special || first.is_loopback() || first.is_unspecified() {
+        let cure = "use a private network that nothing else uses: at most a /8, or an IPv6 /16";
+        return Err(Complaint::new("no network to send from", cure));
+    }
+    Ok(network)
 }
 
 /// The core's complaint of a value; where it stands and what it is are told already.

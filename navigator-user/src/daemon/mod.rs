@@ -95,6 +95,7 @@ async fn work(
         hash_key: identity.hash_key,
         plan_seed: identity.plan_seed,
         sizes: config.limits,
+        tunnels: config.tunnels.clone(),
     };
     let pinned = KernelDataplane::pinned_identity(&config.pins);
     let identity = identity::find(pinned, &*registry, |why| {

@@ -146,7 +146,8 @@ impl<S: Store> Plane<S> {
         for &id in &ids.fresh {
             let host = self.backends.get(id).map(|entry| entry.address.ip());
             let hop = host.and_then(|host| self.hops.get(&host));
-            self.backends.write(&mut self.store, id, vip_id, hop);
+            self.backends
+                .write(&mut self.store, id, vip_id, hop, &self.tunnels);
         }
     }
 

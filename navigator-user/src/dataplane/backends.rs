@@ -7,18 +7,15 @@ use super::{
         Store, Table, backend_address, backend_info, backend_path, backend_source, backend_word,
         put,
     },
+    tunnel::{self, TunnelSettings},
 };
 use navigator_common::{
     addr::Addr,
     backend::{Backend, BackendInfo, BackendWord, Mode, PathWord, TAKES_NEW, USABLE},
-    checksum::tunnel_base,
     reason::Traffic,
 };
 use navigator_core::model::{ForwardMode, VipKey};
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 /// The ids that are not free, and what is known of each.
 pub(super) struct Backends {
@@ -71,6 +68,7 @@ const fn mode_byte(mode: ForwardMode) -> u8 {
     match mode {
         ForwardMode::L2 => Mode::L2 as u8,
         ForwardMode::Ipip => Mode::Ipip as u8,
+        ForwardMode::Gue => Mode::Gue as u8,
     }
 }
 
@@ -79,15 +77,20 @@ pub(super) fn forward_mode(byte: u8) -> Option<ForwardMode> {
     Mode::from_byte(byte).map(|mode| match mode {
         Mode::L2 => ForwardMode::L2,
         Mode::Ipip => ForwardMode::Ipip,
+        Mode::Gue => ForwardMode::Gue,
     })
 }
 
-/// The mutable words of a backend that is reached by `way`: what `word` was, and the path's.
-pub(super) fn way_words(word: BackendWord, way: Option<&(NextHop, u8)>) -> (BackendWord, PathWord) {
+/// The mutable words of a backend that is reached by `way`; the state stays that of `word`.
+pub(super) fn way_words(
+    entry: &Entry,
+    word: BackendWord,
+    way: Option<&(NextHop, u8)>,
+) -> (BackendWord, PathWord) {
     match way {
         Some((hop, egress)) => (
             word.with_next_hop(hop.mac, *egress, hop.on_link),
-            PathWord::new(hop.mtu),
+            tunnel::path(entry.mode, entry.address.ip(), hop),
         ),
         None => (word.with_next_hop([0; 6], 0, false), PathWord::default()),
     }
@@ -95,29 +98,32 @@ pub(super) fn way_words(word: BackendWord, way: Option<&(NextHop, u8)>) -> (Back
 
 /// The immutable part of a backend's record. Without a next hop the tunnel's
 /// source is not known yet: the record is whole once the hop is.
-pub(super) fn record(entry: &Entry, vip_id: u16, hop: Option<&NextHop>) -> Backend {
-    let source = hop
-        .filter(|_| entry.mode == ForwardMode::Ipip)
-        .map(|hop| hop.source);
-    let checksum_base = match (source, entry.address.ip()) {
-        (Some(IpAddr::V4(source)), IpAddr::V4(destination)) => {
-            let inner = if entry.vip.address.is_ipv4() { 4 } else { 41 };
-            tunnel_base(source, destination, inner)
-        }
-        _ => 0,
-    };
+pub(super) fn record(
+    entry: &Entry,
+    vip_id: u16,
+    hop: Option<&NextHop>,
+    tunnels: &TunnelSettings,
+) -> Backend {
+    let source = hop.and_then(|hop| tunnels.source(entry.mode, hop.source));
+    let backend = entry.address.ip();
+    let client_is_ipv4 = entry.vip.address.is_ipv4();
+    let checksum_base = source.map_or(0, |source| {
+        tunnel::checksum_base(entry.mode, source.address, backend, client_is_ipv4)
+    });
     let info = BackendInfo {
         port: entry.address.port(),
         mode: mode_byte(entry.mode),
-        spread: 0,
+        spread: source.map_or(0, |source| source.spread),
         checksum_base,
         vip: vip_id,
     };
     Backend {
         word: 0,
         info: info.pack(),
-        address: entry.address.ip().into(),
-        source: source.map(Addr::from).unwrap_or_default(),
+        address: backend.into(),
+        source: source
+            .map(|source| Addr::from(source.address))
+            .unwrap_or_default(),
         path: 0,
         reserved: 0,
     }
@@ -224,15 +230,17 @@ impl Backends {
         id: u32,
         vip_id: u16,
         hop: Option<&(NextHop, u8)>,
+        tunnels: &TunnelSettings,
     ) {
         let Some(entry) = self.get_mut(id) else {
             return;
         };
         store.clear_traffic(id);
         entry.reached = hop.is_some();
-        let state = entry.state;
-        put_record(store, id, &record(entry, vip_id, hop.map(|hop| &hop.0)));
-        let (word, path) = way_words(BackendWord::default().with_state(state), hop);
+        let whole = record(entry, vip_id, hop.map(|hop| &hop.0), tunnels);
+        let word = BackendWord::default().with_state(entry.state);
+        let (word, path) = way_words(entry, word, hop);
+        put_record(store, id, &whole);
         put(store, Table::Backends, backend_path(id), path.0);
         put(store, Table::Backends, backend_word(id), word.0);
     }

@@ -6,9 +6,9 @@ use super::{
     plane::Plane,
     store::{Store, Table, WayOut, backend_path, backend_word, put},
     sweep::Garbage,
+    tunnel::is_tunnel,
 };
 use navigator_common::{backend::BackendWord, egress::EgressWord, maps::EGRESS_ENTRIES};
-use navigator_core::model::ForwardMode;
 use std::{collections::HashMap, net::IpAddr};
 
 /// A device that sends frames, and the VLAN that they are tagged for.
@@ -178,7 +178,7 @@ impl<S: Store> Plane<S> {
         host: IpAddr,
         hop: Option<NextHop>,
     ) -> DataplaneResult<()> {
-        let tunnels = |entry: &Entry| entry.address.ip() == host && entry.mode == ForwardMode::Ipip;
+        let tunnels = |entry: &Entry| entry.address.ip() == host && is_tunnel(entry.mode);
         if let Some(hop) = hop
             && hop.source.is_ipv4() != host.is_ipv4()
             && self.backends.iter().any(|(_, entry)| tunnels(entry))
@@ -256,7 +256,7 @@ impl<S: Store> Plane<S> {
         let old = read(&self.store, id);
         let vip_id = navigator_common::backend::BackendInfo::unpack(old.info).vip;
         if let Some((hop, _)) = &way {
-            let new = record(entry, vip_id, Some(hop));
+            let new = record(entry, vip_id, Some(hop), &self.tunnels);
             if (new.info, new.source) != (old.info, old.source) {
                 if entry.reached && entry.fate == Fate::Live {
                     return self.replace(id, vip_id);
@@ -267,7 +267,7 @@ impl<S: Store> Plane<S> {
                 put_record(&self.store, id, &new);
             }
         }
-        let (word, path) = way_words(BackendWord(old.word), way.as_ref());
+        let (word, path) = way_words(entry, BackendWord(old.word), way.as_ref());
         if let Some(entry) = self.backends.get_mut(id) {
             entry.reached |= way.is_some();
         }
@@ -290,7 +290,8 @@ impl<S: Store> Plane<S> {
         };
         let new = self.backends.allocate(fresh)?;
         let hop = self.hops.get(&address.ip());
-        self.backends.write(&mut self.store, new, vip_id, hop);
+        self.backends
+            .write(&mut self.store, new, vip_id, hop, &self.tunnels);
         self.carry_traffic(old, new);
         self.backends.retire(&self.store, old, Some(new));
         if let Some(vip) = self.vips.get_mut(&key) {

@@ -9,7 +9,7 @@
 //! | `apply` | one VIP as planned: members, states, table |
 //! | `vips`, `addresses`, `ports` | address → port → VIP |
 //! | `slots` | slot words and who is named by them |
-//! | `backends`, `egress` | backend ids, their records, the ways to them |
+//! | `backends`, `egress`, `tunnel` | backend ids, their records, the ways to them |
 //! | `sweep` | the end of what nothing leads to any more |
 //! | `adopt` | all of this, read back from the words |
 
@@ -30,6 +30,7 @@ pub mod store;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod tunnel;
 mod vips;
 
 use navigator_core::{

@@ -15,6 +15,7 @@ use super::{
     egress::Egress,
     store::{Store, Table},
     sweep::Garbage,
+    tunnel::TunnelSettings,
 };
 use navigator_core::model::VipKey;
 use std::{
@@ -34,6 +35,7 @@ pub struct Plane<S: Store> {
     pub(super) egress: Egress,
     /// Ways to hosts, also to those without a backend yet, with their egress index.
     pub(super) hops: HashMap<IpAddr, (NextHop, u8)>,
+    pub(super) tunnels: TunnelSettings,
     pub(super) limbo: Vec<Garbage>,
     /// Epoch of the last window that was opened.
     pub(super) epoch: u16,
@@ -67,6 +69,7 @@ impl<S: Store> Plane<S> {
             backends: Backends::new(sizes.backends),
             egress: Egress::default(),
             hops: HashMap::new(),
+            tunnels: TunnelSettings::default(),
             limbo: Vec::new(),
             epoch: 0,
             adopted: Vec::new(),
@@ -74,6 +77,14 @@ impl<S: Store> Plane<S> {
         };
         plane.adopt();
         Ok(plane)
+    }
+
+    /// Has tunnel headers made with these settings, of which backends that were taken over
+    /// learn with their next hops.
+    #[must_use]
+    pub fn with_tunnels(mut self, tunnels: TunnelSettings) -> Self {
+        self.tunnels = tunnels;
+        self
     }
 
     /// The store.

@@ -5,6 +5,7 @@
 //! that they can be told from anybody else's, also after a restart.
 
 pub mod address;
+pub mod fou;
 pub mod link;
 pub mod neighbour;
 pub mod route;

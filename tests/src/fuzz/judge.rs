@@ -5,7 +5,11 @@ use super::{
     layout::{Packet, ether_type, protocol},
     world::Kind,
 };
-use crate::packet::{Family, LOCAL_MAC, expect::Action, frame::ETH};
+use crate::packet::{
+    Family, LOCAL_MAC,
+    expect::{Action, GUE_PORT},
+    frame::ETH,
+};
 use navigator_core::model::ForwardMode;
 
 /// What a program did with a packet, as far as a verdict and a frame tell.
@@ -125,7 +129,7 @@ fn sent(came: &[u8], left: &[u8]) -> Result<Fate, Wrong> {
             let (from, to) = (tag_free(came), tag_free(left));
             must!(from == to, "the packet changed in mode l2");
         }
-        ForwardMode::Ipip => wrapped(came, packet, left, kind)?,
+        ForwardMode::Ipip | ForwardMode::Gue => wrapped(came, packet, left, kind)?,
     }
     Ok(Fate::Forwarded)
 }
@@ -175,7 +179,8 @@ fn honest(came: &[u8], packet: Packet) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// In an IP header of the backends' family, and nothing else changed.
+/// In an IP header of the backends' family, in `gue` with UDP and GUE behind it, and nothing
+/// else changed.
 fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), Wrong> {
     let outer = kind.hosts.unwrap_or(Family::V4);
     let (version, fixed) = if outer == Family::V4 {
@@ -184,14 +189,16 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
         (6, 40)
     };
     let inner = &came[packet.ip..];
+    let gue = kind.mode == ForwardMode::Gue;
+    let headers = if gue { 12 } else { 0 };
     must!(
-        left.len() == ETH + fixed + inner.len(),
+        left.len() == ETH + fixed + headers + inner.len(),
         "the packet of {} bytes left as {}",
         came.len(),
         left.len()
     );
     must!(
-        left[ETH + fixed..] == *inner,
+        left[ETH + fixed + headers..] == *inner,
         "the packet in the tunnel changed"
     );
     let ether_type = if version == 4 {
@@ -213,7 +220,7 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
         "the tunnel header's checksum is wrong"
     );
     must!(
-        out.end - out.transport == packet.end - packet.ip,
+        out.end - out.transport == headers + packet.end - packet.ip,
         "the tunnel header tells another length"
     );
     let next = if version == 4 {
@@ -226,7 +233,19 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
     } else {
         protocol::IPV6
     };
-    must!(next == wanted, "the tunnel header tells another protocol");
+    if gue {
+        must!(next == protocol::UDP, "it left for GUE without UDP");
+        let udp = &left[ETH + fixed..ETH + fixed + headers];
+        let length = (headers + packet.end - packet.ip) as u16;
+        let rest = [&GUE_PORT.to_be_bytes()[..], &length.to_be_bytes(), &[0; 2]].concat();
+        must!(
+            udp[0] >= 0xc0 && udp[2..8] == rest[..],
+            "the UDP header is wrong"
+        );
+        must!(udp[8..] == [0, wanted, 0, 0], "the GUE header is wrong");
+    } else {
+        must!(next == wanted, "the tunnel header tells another protocol");
+    }
     let is = |bytes: &[u8], ip: std::net::IpAddr| match ip {
         std::net::IpAddr::V4(ip) => ip.octets() == *bytes,
         std::net::IpAddr::V6(ip) => ip.octets() == *bytes,
@@ -281,7 +300,7 @@ mod tests {
         Tcp,
         addresses::host_mac,
         edit::patched,
-        expect::{Outcome, ipip, l2},
+        expect::{Outcome, gue, ipip, l2},
         frame::tcp,
         icmp::{echo, replied},
     };
@@ -294,21 +313,18 @@ mod tests {
 
     /// What leaves for the first backend of the VIP with this number.
     fn left(number: u8, came: &[u8]) -> Outcome {
-        let vip = VipKey {
-            address: Family::V4.vip(number, 80).ip(),
-            protocol: Protocol::Tcp,
-            port: 80,
-        };
+        let vip = VipKey::new(Family::V4.vip(number, 80).ip(), Protocol::Tcp, 80);
         let backend = Family::V4.backend(1, 80);
         match number {
             4 => ipip(vip, backend, Family::V4.local())(came),
+            14 => gue(vip, backend, Family::V4.local())(came),
             _ => l2(vip, backend)(came),
         }
     }
 
     #[test]
     fn what_is_right_is_let_through() {
-        for number in [1, 4] {
+        for number in [1, 4, 14] {
             let came = came(number);
             let sent = left(number, &came);
             assert_eq!(
@@ -331,14 +347,15 @@ mod tests {
         assert_eq!(balancer(&ping, Action::Drop, &ping), Ok(Fate::Dropped));
     }
 
-    /// Every byte that leaves matters, but for the MAC address of the backend's host, and what
-    /// no checksum of IPv4 in a tunnel's header covers.
+    /// Every byte that leaves matters, but for the MAC address of the backend's host, what no
+    /// checksum of IPv4 in a tunnel's header covers, and which source port a flow has in UDP.
     #[test]
     fn one_changed_byte_is_found() {
-        for number in [1, 4] {
+        for number in [1, 4, 14] {
             let came = came(number);
             let sent = left(number, &came);
-            for at in 6..sent.frame.len() {
+            let free = (number == 14).then_some(ETH + 20 + 1);
+            for at in (6..sent.frame.len()).filter(|at| Some(*at) != free) {
                 let wrong = patched(&sent.frame, at, &[sent.frame[at] ^ 0x41]);
                 assert!(
                     balancer(&came, sent.action, &wrong).is_err(),

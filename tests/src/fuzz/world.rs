@@ -48,7 +48,7 @@ const PLAIN: Kind = Kind {
 };
 
 /// All kinds of VIP there are.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 11] = [
     PLAIN,
     Kind {
         number: 2,
@@ -71,6 +71,18 @@ pub const KINDS: [Kind; 9] = [
     Kind {
         number: 6,
         mode: ForwardMode::Ipip,
+        hosts: Some(Family::V6),
+        ..PLAIN
+    },
+    Kind {
+        number: 14,
+        mode: ForwardMode::Gue,
+        hosts: Some(Family::V4),
+        ..PLAIN
+    },
+    Kind {
+        number: 16,
+        mode: ForwardMode::Gue,
         hosts: Some(Family::V6),
         ..PLAIN
     },

@@ -51,6 +51,8 @@ pub enum Mode {
     L2,
     /// IP in IP.
     Ipip,
+    /// GUE.
+    Gue,
 }
 
 impl Mode {
@@ -59,6 +61,7 @@ impl Mode {
         match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
+            Self::Gue => "gue",
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     addresses::{Family, LOCAL_MAC, host_mac},
     counters::Counters,
-    expect::{Action, Outcome},
+    expect::{Action, GUE_PORT, Outcome},
 };
 use anyhow::{Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
@@ -17,6 +17,7 @@ use navigator_user::dataplane::{
     Applied, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, KernelStore, LoadedProgram},
     store::Sizes,
+    tunnel::TunnelSettings,
 };
 use std::{
     net::{IpAddr, SocketAddr},
@@ -76,11 +77,26 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// An empty one.
+    /// An empty one. Tunnels start at the host's address, GUE goes to [`GUE_PORT`].
     ///
     /// # Errors
     /// Without root or BPF.
     pub fn new() -> Result<Self> {
+        Self::from_sources(&[])
+    }
+
+    /// An empty one whose IP-in-IP tunnels start in these networks.
+    ///
+    /// # Errors
+    /// As [`Bed::new`], and for what is no network.
+    pub fn from_sources(networks: &[&str]) -> Result<Self> {
+        let tunnels = TunnelSettings {
+            gue_port: GUE_PORT,
+            sources: networks
+                .iter()
+                .map(|network| network.parse())
+                .collect::<Result<_, _>>()?,
+        };
         ensure!(
             nix::unistd::geteuid().is_root(),
             "packet tables load BPF programs: run them as root"
@@ -91,6 +107,7 @@ impl Bed {
             hash_key: HASH_KEY,
             plan_seed: 1,
             sizes: SIZES,
+            tunnels,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;

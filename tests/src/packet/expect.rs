@@ -13,6 +13,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+/// The UDP port that the bed's program sends GUE to: not the usual one.
+pub const GUE_PORT: u16 = 6081;
+
 /// XDP actions, as the kernel numbers them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -127,6 +130,37 @@ pub fn ipip_of_hash(
     }
 }
 
+/// Sent to `backend` of `vip` by GUE: an IP header of the backend's family, which starts at
+/// `source`, UDP to [`GUE_PORT`] with a checksum of zero, and a GUE header.
+pub fn gue(vip: VipKey, backend: SocketAddr, source: IpAddr) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| gue_of_hash(vip, backend, source, flow::hash_of(frame))(frame)
+}
+
+/// As [`gue`], for a packet that cannot tell its flow's hash by itself.
+pub fn gue_of_hash(
+    vip: VipKey,
+    backend: SocketAddr,
+    source: IpAddr,
+    hash: u64,
+) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| {
+        let inner = ip_packet(frame);
+        let port = 0xc000 | (hash & 0x3fff) as u16;
+        let length = (8 + 4 + inner.len()) as u16;
+        let kind = if inner[0] >> 4 == 4 { 4 } else { 41 };
+        let headers = [
+            &port.to_be_bytes()[..],
+            &GUE_PORT.to_be_bytes(),
+            &length.to_be_bytes(),
+            &[0, 0],
+            &[0, kind, 0, 0],
+        ]
+        .concat();
+        let sent = tunnelled(frame, (source, backend.ip()), (17, &headers), hash);
+        forwarded(vip, backend, frame, sent)
+    }
+}
+
 fn untouched(action: Action, frame: &[u8], reason: Reason) -> Outcome {
     Outcome {
         action,
@@ -150,17 +184,28 @@ fn forwarded(vip: VipKey, backend: SocketAddr, came: &[u8], sent: Vec<u8>) -> Ou
 }
 
 fn wrapped(frame: &[u8], source: IpAddr, backend: IpAddr, hash: u64) -> Vec<u8> {
+    let protocol = if ip_packet(frame)[0] >> 4 == 4 { 4 } else { 41 };
+    tunnelled(frame, (source, backend), (protocol, &[]), hash)
+}
+
+/// The frame's packet behind headers of a protocol in an IP header from `source` to `backend`.
+fn tunnelled(
+    frame: &[u8],
+    (source, backend): (IpAddr, IpAddr),
+    (protocol, headers): (u8, &[u8]),
+    hash: u64,
+) -> Vec<u8> {
     const TTL: u8 = 64;
-    let inner = ip_packet(frame);
-    let protocol = if inner[0] >> 4 == 4 { 4 } else { 41 };
     let label = (hash & 0xf_ffff) as u32;
-    let (ether_type, outer) = ip_header(source, backend, protocol, inner.len(), TTL, label);
+    let length = headers.len() + ip_packet(frame).len();
+    let (ether_type, outer) = ip_header(source, backend, protocol, length, TTL, label);
     // Whatever stood behind the packet in the frame (Ethernet padding) stays there.
     [
         &host_mac(backend)[..],
         &LOCAL_MAC,
         &ether_type.to_be_bytes(),
         &outer,
+        headers,
         &frame[ETH..],
     ]
     .concat()

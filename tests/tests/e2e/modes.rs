@@ -66,6 +66,15 @@ fn l2_serves_both_families() {
 
 #[test]
 fn ipip_reaches_backends_behind_a_router_in_every_pair_of_families() {
+    tunnels(Mode::Ipip);
+}
+
+#[test]
+fn gue_reaches_backends_behind_a_router_in_every_pair_of_families() {
+    tunnels(Mode::Gue);
+}
+
+fn tunnels(mode: Mode) {
     run(PLAN, |lab| {
         let mut config = Config::new(RegistryKind::Embedded)
             .service("all4", &instances(false, true, true))
@@ -77,7 +86,7 @@ fn ipip_reaches_backends_behind_a_router_in_every_pair_of_families() {
             ("six-in-six", lab::vip6(4), "all6"),
         ];
         for (name, address, service) in vips {
-            config = config.vip(name, address, service, Mode::Ipip);
+            config = config.vip(name, address, service, mode);
         }
         let vips = vips.map(|(name, address, _)| (name, address));
         serves(lab, &config, &vips, &["b1", "b2", "f1", "f2"])

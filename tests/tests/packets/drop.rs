@@ -7,7 +7,7 @@ use navigator_core::model::ForwardMode;
 use navigator_tests::packet::{
     Family,
     bed::{self, Bed, Role},
-    expect::{dropped, ipip, l2},
+    expect::{dropped, gue, ipip, l2},
     frame::{other, udp},
     row::row,
 };
@@ -76,9 +76,9 @@ fn no_backend_takes_new_flows() -> Result<()> {
     let mut bed = Bed::new()?;
     let mut rows = Vec::new();
     for family in Family::BOTH {
-        for mode in [ForwardMode::L2, ForwardMode::Ipip] {
+        for mode in [ForwardMode::L2, ForwardMode::Ipip, ForwardMode::Gue] {
             for protocol in [TCP, UDP] {
-                let vip = family.vip(if mode == ForwardMode::L2 { 1 } else { 2 }, PORT);
+                let vip = family.vip(1 + mode as u8, PORT);
                 bed.serve(&bed::vip(vip, protocol, mode), &[])?;
                 rows.push(row(
                     format!("{family:?}, {mode}, {protocol}"),
@@ -96,8 +96,8 @@ fn a_backend_without_a_known_mac_address() -> Result<()> {
     let mut bed = Bed::new()?;
     let (mut lost, mut found) = (Vec::new(), Vec::new());
     for family in Family::BOTH {
-        for mode in [ForwardMode::L2, ForwardMode::Ipip] {
-            let number = if mode == ForwardMode::L2 { 1 } else { 2 };
+        for mode in [ForwardMode::L2, ForwardMode::Ipip, ForwardMode::Gue] {
+            let number = 1 + mode as u8;
             let (vip, backend) = (family.vip(number, PORT), family.backend(number, PORT));
             bed.serve(&bed::vip(vip, TCP, mode), &[(backend, Role::Active)])?;
             bed.lose(backend.ip())?;
@@ -109,12 +109,13 @@ fn a_backend_without_a_known_mac_address() -> Result<()> {
                 ForwardMode::Ipip => {
                     row(&name, packet, ipip(key(vip, TCP), backend, family.local()))
                 }
+                ForwardMode::Gue => row(&name, packet, gue(key(vip, TCP), backend, family.local())),
             });
         }
     }
     bed.check(&lost)?;
     for family in Family::BOTH {
-        for number in [1, 2] {
+        for number in [1, 2, 3] {
             bed.reach(family.backend(number, PORT).ip(), bed::IFINDEX)?;
         }
     }
@@ -130,8 +131,8 @@ fn an_interface_that_cannot_be_used() -> Result<()> {
         .make_interface_for_test(GONE, [2, 0, 0, 0, 0, 2])?;
     let mut rows = Vec::new();
     for family in Family::BOTH {
-        for mode in [ForwardMode::L2, ForwardMode::Ipip] {
-            let number = if mode == ForwardMode::L2 { 1 } else { 2 };
+        for mode in [ForwardMode::L2, ForwardMode::Ipip, ForwardMode::Gue] {
+            let number = 1 + mode as u8;
             let (vip, backend) = (family.vip(number, PORT), family.backend(number, PORT));
             bed.serve(&bed::vip(vip, UDP, mode), &[(backend, Role::Active)])?;
             bed.reach(backend.ip(), GONE)?;

@@ -13,7 +13,7 @@ use navigator_core::model::{ForwardMode, Protocol};
 use navigator_tests::packet::{
     Family, Tcp,
     bed::{self, Bed, Role, SLOTS},
-    expect::{Outcome, dropped, ipip_of_hash, l2, passed},
+    expect::{Outcome, dropped, gue_of_hash, ipip_of_hash, l2, passed},
     flow,
     fragment::{Followed::By, Followed::Nobody, extended, fragment, options, part, placed},
     frame::{self, other},
@@ -73,7 +73,7 @@ fn from(protocol: Protocol, client: SocketAddr, vip: SocketAddr) -> Vec<u8> {
 
 #[test]
 fn later_ones_follow_the_first() -> Result<()> {
-    for mode in [ForwardMode::L2, ForwardMode::Ipip] {
+    for mode in [ForwardMode::L2, ForwardMode::Ipip, ForwardMode::Gue] {
         let mut rows = Vec::new();
         for family in Family::BOTH {
             for protocol in [TCP, UDP] {
@@ -95,6 +95,12 @@ fn later_ones_follow_the_first() -> Result<()> {
                         let sent: Outcome = match mode {
                             ForwardMode::L2 => l2(key(vip, protocol), backend)(packet),
                             ForwardMode::Ipip => ipip_of_hash(
+                                key(vip, protocol),
+                                backend,
+                                family.local(),
+                                hash(client, vip, protocol),
+                            )(packet),
+                            ForwardMode::Gue => gue_of_hash(
                                 key(vip, protocol),
                                 backend,
                                 family.local(),

@@ -8,7 +8,7 @@ use navigator_tests::packet::{
     Family,
     bed::{self, Bed, Role},
     edit::{cut, padded},
-    expect::{dropped, ipip, l2},
+    expect::{dropped, gue, ipip, l2},
     frame::{ETH, ip_packet},
     row::row,
 };
@@ -63,25 +63,25 @@ fn a_tunnel_takes_what_fits_an_ip_packet() -> Result<()> {
     let mut bed = Bed::new()?;
     let mut rows = Vec::new();
     for inner in Family::BOTH {
-        for (number, outer) in [(4, Family::V4), (6, Family::V6)] {
+        for (number, outer, mode, limit) in [
+            (4, Family::V4, ForwardMode::Ipip, 65_535 - 20),
+            (6, Family::V6, ForwardMode::Ipip, 65_535),
+            (14, Family::V4, ForwardMode::Gue, 65_535 - 32),
+            (16, Family::V6, ForwardMode::Gue, 65_535 - 12),
+        ] {
             let (vip, backend) = (inner.vip(number, PORT), outer.backend(1, PORT));
-            bed.serve(
-                &bed::vip(vip, TCP, ForwardMode::Ipip),
-                &[(backend, Role::Active)],
-            )?;
-            let limit = match outer {
-                Family::V4 => 65_535 - 20,
-                Family::V6 => 65_535,
-            };
+            bed.serve(&bed::vip(vip, TCP, mode), &[(backend, Role::Active)])?;
             let lengths = lengths(inner).chain([limit - 1, limit, limit + 1]);
             let mut lengths: Vec<_> = lengths.filter(|l| *l <= longest(inner)).collect();
             lengths.sort_unstable();
             lengths.dedup();
             rows.extend(lengths.into_iter().map(|length| {
-                let name = format!("{inner:?} in {outer:?}, {length} bytes");
+                let name = format!("{mode}, {inner:?} in {outer:?}, {length} bytes");
                 let packet = tcp_of(inner, number, length);
                 if length > limit {
                     row(name, packet, dropped(Reason::DropTooLong))
+                } else if mode == ForwardMode::Gue {
+                    row(name, packet, gue(key(vip, TCP), backend, outer.local()))
                 } else {
                     row(name, packet, ipip(key(vip, TCP), backend, outer.local()))
                 }

@@ -6,7 +6,7 @@ use navigator_core::model::ForwardMode;
 use navigator_tests::packet::{
     Family,
     bed::{self, Bed, IFINDEX, Role},
-    expect::{ipip, l2},
+    expect::{gue, ipip, l2},
     row::row,
 };
 use nix::{
@@ -48,11 +48,11 @@ fn packets_leave_with_the_mac_address_of_the_interface_that_sends_them() -> Resu
         let (mut over_there, mut back_here) = (Vec::new(), Vec::new());
         for inner in Family::BOTH {
             for outer in Family::BOTH {
-                for mode in [ForwardMode::L2, ForwardMode::Ipip] {
+                for mode in [ForwardMode::L2, ForwardMode::Ipip, ForwardMode::Gue] {
                     if mode == ForwardMode::L2 && inner != outer {
                         continue;
                     }
-                    let number = 1 + outer as u8 + 2 * u8::from(mode == ForwardMode::Ipip);
+                    let number = 1 + outer as u8 + 2 * mode as u8;
                     let (vip, backend) = (inner.vip(number, PORT), outer.backend(number, PORT));
                     bed.serve(&bed::vip(vip, TCP, mode), &[(backend, Role::Active)])?;
                     let name = format!("{inner:?} to {outer:?}, {mode}");
@@ -60,6 +60,7 @@ fn packets_leave_with_the_mac_address_of_the_interface_that_sends_them() -> Resu
                     let sent = match mode {
                         ForwardMode::L2 => l2(key(vip, TCP), backend)(&packet),
                         ForwardMode::Ipip => ipip(key(vip, TCP), backend, outer.local())(&packet),
+                        ForwardMode::Gue => gue(key(vip, TCP), backend, outer.local())(&packet),
                     };
                     let redirected = sent.clone().redirected(OTHER_MAC);
                     over_there.push(row(&name, packet.clone(), |_| redirected));
@@ -68,7 +69,7 @@ fn packets_leave_with_the_mac_address_of_the_interface_that_sends_them() -> Resu
             }
         }
         let hosts = || {
-            let numbers = (1..=4).flat_map(|n| Family::BOTH.map(|f| f.backend(n, PORT).ip()));
+            let numbers = (1..=6).flat_map(|n| Family::BOTH.map(|f| f.backend(n, PORT).ip()));
             numbers.collect::<Vec<_>>()
         };
         for host in hosts() {

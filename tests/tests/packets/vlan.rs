@@ -11,7 +11,7 @@ use navigator_tests::packet::{
     Family, LOCAL_MAC,
     bed::{self, Bed, Role},
     edit::{cut, patched, sent_from, sent_to, tagged, tagged_as},
-    expect::{Outcome, dropped, ipip, l2, passed},
+    expect::{Outcome, dropped, gue, ipip, l2, passed},
     fragment::{Followed, part},
     frame::{ETH, TYPE_IPV4, TYPE_IPV6, framed, other},
     icmp::{echo, replied},
@@ -59,7 +59,11 @@ fn what_is_forwarded_leaves_as_its_way_out_wants_it() -> Result<()> {
     let mut bed = Bed::new()?;
     let mut rows = Vec::new();
     for inner in Family::BOTH {
-        for (number, mode) in [(1, ForwardMode::L2), (2, ForwardMode::Ipip)] {
+        for (number, mode) in [
+            (1, ForwardMode::L2),
+            (2, ForwardMode::Ipip),
+            (3, ForwardMode::Gue),
+        ] {
             for protocol in [TCP, UDP] {
                 let (vip, backend) = (inner.vip(number, PORT), inner.backend(number, PORT));
                 bed.serve(&bed::vip(vip, protocol, mode), &[(backend, Role::Active)])?;
@@ -68,6 +72,10 @@ fn what_is_forwarded_leaves_as_its_way_out_wants_it() -> Result<()> {
                 rows.extend(match mode {
                     ForwardMode::Ipip => {
                         let sent = ipip(key(vip, protocol), backend, inner.local());
+                        rows_of(&name, &bare, sent)
+                    }
+                    ForwardMode::Gue => {
+                        let sent = gue(key(vip, protocol), backend, inner.local());
                         rows_of(&name, &bare, sent)
                     }
                     _ => rows_of(&name, &bare, l2(key(vip, protocol), backend)),
@@ -217,13 +225,18 @@ fn a_way_out_with_a_tag() -> Result<()> {
         let mut bed = Bed::new()?;
         let mut rows = Vec::new();
         for family in Family::BOTH {
-            for (number, mode) in [(1, ForwardMode::L2), (2, ForwardMode::Ipip)] {
+            for (number, mode) in [
+                (1, ForwardMode::L2),
+                (2, ForwardMode::Ipip),
+                (3, ForwardMode::Gue),
+            ] {
                 let (vip, backend) = (family.vip(number, PORT), family.backend(number, PORT));
                 bed.serve(&bed::vip(vip, TCP, mode), &[(backend, Role::Active)])?;
                 bed.reach(backend.ip(), ifindex)?;
                 let bare = packet(TCP, vip, &payload(100));
                 let sent = match mode {
                     ForwardMode::Ipip => ipip(key(vip, TCP), backend, family.local())(&bare),
+                    ForwardMode::Gue => gue(key(vip, TCP), backend, family.local())(&bare),
                     _ => l2(key(vip, TCP), backend)(&bare),
                 };
                 let mut sent = sent.redirected(crate::redirect::OTHER_MAC);

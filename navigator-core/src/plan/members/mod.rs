@@ -208,10 +208,10 @@ pub fn obstacle(vip: &Vip, address: SocketAddr) -> Option<String> {
     match mode {
         ForwardMode::L2 if !same_family => Some(format!(
             "family_mismatch: {ip} is not of the family of the VIP's {}: mode l2 cannot cross \
-             families (ipip can)",
+             families (ipip and gue can)",
             vip.key.address
         )),
-        ForwardMode::L2 | ForwardMode::Ipip => None,
+        ForwardMode::L2 | ForwardMode::Ipip | ForwardMode::Gue => None,
     }
 }
 

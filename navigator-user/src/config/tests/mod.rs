@@ -96,7 +96,7 @@ fn what_the_example_comments_out_are_the_defaults() {
         .take_while(|line| !line.starts_with("[[vip]]"))
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.contains(" = ") && !rest.contains("etcd") => rest,
-            Some("[limits]") => "[limits]",
+            Some(section @ ("[limits]" | "[tunnel]")) => section,
             _ => line,
         })
         .filter(|line| !line.starts_with("backend_cidrs") && !line.starts_with("endpoints"))
@@ -132,10 +132,21 @@ fn settings_are_taken_over() {
         [limits]
         slots = 0x1_0000
         flow_sets = 1024
+        [tunnel]
+        gue_port = 6090
+        source = ["172.16.0.0/16", "fd00:6e61::/64"]
         "#,
     )
     .unwrap();
     assert_eq!(config.interfaces, ["eth0", "eth1"]);
+    let sources = config.tunnels.sources.iter().map(ToString::to_string);
+    assert_eq!(
+        (config.tunnels.gue_port, sources.collect::<Vec<_>>()),
+        (
+            6090,
+            vec!["172.16.0.0/16".to_owned(), "fd00:6e61::/64".to_owned()]
+        )
+    );
     assert_eq!(
         (config.announce, config.attach),
         (Announce::Address, Attach::Generic)

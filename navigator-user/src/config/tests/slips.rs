@@ -50,6 +50,22 @@ fn each_slip_is_told_with_place_key_value_and_cure() {
             r#"2:10: socket = "run/n.sock": not an absolute path; write it out from the root, for example "/run/navigator""#,
         ),
         (
+            "[tunnel]\ngue_port = 0",
+            "3:12: tunnel.gue_port = 0: out of bounds; use a whole number from 1 to 65535",
+        ),
+        (
+            "[tunnel]\nsource = \"172.16.0.1/16\"",
+            "3:10: tunnel.source = \"172.16.0.1/16\": write 172.16.0.0/16 for the network or leave out the prefix for the address",
+        ),
+        (
+            "[tunnel]\nsource = \"224.0.0.0/8\"",
+            "3:10: tunnel.source = \"224.0.0.0/8\": no network to send from; use a private network that nothing else uses: at most a /8, or an IPv6 /16",
+        ),
+        (
+            "[tunnel]\nsource = [\"10.0.0.0/8\", \"172.16.0.0/16\"]",
+            "3:10: tunnel.source = [\"10.0.0.0/8\", \"172.16.0.0/16\"]: two networks of one family; use \"address\", a network such as \"172.16.0.0/16\", or a list of one network of each family",
+        ),
+        (
             "[limits]\nflow_sets = 1000",
             "3:13: limits.flow_sets = 1000: not a power of two; use 512 or 1024",
         ),
@@ -86,8 +102,8 @@ fn each_slip_is_told_with_place_key_value_and_cure() {
 fn slips_in_a_vip_are_told_at_their_keys() {
     for (line, expected) in [
         (
-            "mode = \"nat\"",
-            r#"7:8: vip.mode = "nat": must be one of l2, ipip"#,
+            "mode = \"geneve\"",
+            r#"7:8: vip.mode = "geneve": must be one of l2, ipip, gue"#,
         ),
         (
             "slots = 65536",

@@ -29,6 +29,7 @@ pub(super) struct Globals {
     pub(super) local_mac: [u8; 6],
     pub(super) local_egress: u8,
     pub(super) hash_key: HashKey,
+    pub(super) gue_port: u16,
     /// Keep the lines that log drops in the program.
     pub(super) log_drops: bool,
 }
@@ -75,6 +76,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         local_mac: [0; 6],
         local_egress: 0,
         hash_key: HashKey::from_words([0; 5]),
+        gue_port: 0,
         log_drops: false,
     };
     let globals = globals.unwrap_or(&zero);
@@ -96,6 +98,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         .override_global(globals::LOCAL_MAC, &local_mac, true)
         .override_global(globals::LOCAL_EGRESS, &local_egress, true)
         .override_global(globals::HASH_KEY, &hash_key, true)
+        .override_global(globals::GUE_PORT, &globals.gue_port, true)
         .override_global(globals::FLOW_SET_MASK, &flow_set_mask, true)
         .override_global(globals::FLOW_LIFETIME, &flow_lifetime, true)
         .override_global(LEVEL, &log_level, true);

@@ -28,6 +28,7 @@ use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
     plane::Plane,
     store::{Sizes, Table, put},
+    tunnel::TunnelSettings,
 };
 use aya::maps::{Array, Map, MapData};
 use load::Globals;
@@ -58,6 +59,8 @@ pub struct KernelSettings {
     pub plan_seed: u64,
     /// Sizes of the tables.
     pub sizes: Sizes,
+    /// Settings of the tunnel modes.
+    pub tunnels: TunnelSettings,
 }
 
 /// The data plane in BPF maps.
@@ -65,6 +68,7 @@ pub struct KernelDataplane {
     plane: Plane<KernelStore>,
     interfaces: Vec<Watched>,
     hash_key: HashKey,
+    gue_port: u16,
     sizes: Sizes,
     /// Locked for as long as this lives.
     dir: Option<PinDir>,
@@ -119,9 +123,10 @@ impl KernelDataplane {
     ) -> Result<Self, OpenError> {
         write_identity(&store, settings);
         let mut dataplane = Self {
-            plane: Plane::open(store)?,
+            plane: Plane::open(store)?.with_tunnels(settings.tunnels.clone()),
             interfaces: Vec::new(),
             hash_key: settings.hash_key,
+            gue_port: settings.tunnels.gue_port,
             sizes: settings.sizes,
             dir,
         };
@@ -158,6 +163,7 @@ impl KernelDataplane {
             local_mac,
             local_egress,
             hash_key: self.hash_key,
+            gue_port: self.gue_port,
             log_drops,
         };
         match &self.dir {

@@ -15,6 +15,7 @@ use navigator_user::dataplane::{
     Dataplane, NextHop, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, LoadedProgram},
     store::Sizes,
+    tunnel::TunnelSettings,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -29,6 +30,7 @@ pub(super) const FLOOR_VIP: SocketAddr = vip4(1);
 const IPIP4: SocketAddr = vip4(2);
 const IP4IP6: SocketAddr = vip4(3);
 const AT_RISK: SocketAddr = vip4(4);
+const GUE4: SocketAddr = vip4(5);
 const NOT_A_VIP: SocketAddr = vip4(99);
 /// As [`FLOOR_VIP`], for IPv6; the VIP in `ipip`.
 pub(super) const FLOOR_VIP6: SocketAddr = SocketAddr::new(
@@ -68,6 +70,7 @@ const AIMS: &[Aim] = &[
     aim("ipip4", IPIP4, 20),
     aim("ip6ip6", FLOOR_VIP6, 40),
     aim("ip4ip6", IP4IP6, 40),
+    aim("gue", GUE4, 32),
     Aim {
         verdict: PASS,
         ..aim("pass", NOT_A_VIP, 0)
@@ -95,6 +98,7 @@ impl Product {
             plan_seed: SEED,
             // As shipped: a million flows fill the cache to 95 %.
             sizes: Sizes::default(),
+            tunnels: TunnelSettings::default(),
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         for (vip, mode, family) in [
@@ -102,6 +106,7 @@ impl Product {
             (IPIP4, ForwardMode::Ipip, 4),
             (IP4IP6, ForwardMode::Ipip, 6),
             (FLOOR_VIP6, ForwardMode::Ipip, 6),
+            (GUE4, ForwardMode::Gue, 4),
         ] {
             plane.apply(&plan(vip, mode, &backends(family, vip.port(), 0)))?;
         }

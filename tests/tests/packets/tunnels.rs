@@ -1,4 +1,4 @@
-//! `ipip`: the packet in an IP header of the backend's family, to the byte.
+//! `ipip` and `gue`: the packet in an IP header of the backend's family, to the byte.
 
 use crate::world::{PORT, TCP, UDP, client, key, packet, payload};
 use anyhow::Result;
@@ -7,15 +7,16 @@ use navigator_tests::packet::{
     Family, Tcp,
     bed::{self, Bed, Role},
     edit::padded,
-    expect::ipip,
+    expect::{gue, ipip},
     frame::{tcp, tcp_with_options, udp},
     row::{Row, row},
 };
 use std::net::SocketAddr;
 
-/// An inner and an outer family, and a VIP that needs them.
+/// A mode, an inner and an outer family, and a VIP that needs them.
 #[derive(Clone, Copy)]
 struct Tunnel {
+    mode: ForwardMode,
     inner: Family,
     outer: Family,
     protocol: Protocol,
@@ -24,26 +25,29 @@ struct Tunnel {
 impl Tunnel {
     fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for inner in Family::BOTH {
-            for outer in Family::BOTH {
-                all.extend([TCP, UDP].map(|protocol| Self {
-                    inner,
-                    outer,
-                    protocol,
-                }));
+        for mode in [ForwardMode::Ipip, ForwardMode::Gue] {
+            for inner in Family::BOTH {
+                for outer in Family::BOTH {
+                    all.extend([TCP, UDP].map(|protocol| Self {
+                        mode,
+                        inner,
+                        outer,
+                        protocol,
+                    }));
+                }
             }
         }
         all
     }
 
     const fn vip(self) -> SocketAddr {
-        self.inner.vip(
-            match self.outer {
-                Family::V4 => 4,
-                Family::V6 => 6,
-            },
-            PORT,
-        )
+        let number = match (self.mode, self.outer) {
+            (ForwardMode::Gue, Family::V4) => 14,
+            (ForwardMode::Gue, Family::V6) => 16,
+            (_, Family::V4) => 4,
+            (_, Family::V6) => 6,
+        };
+        self.inner.vip(number, PORT)
     }
 
     fn packet(self, bytes: usize) -> Vec<u8> {
@@ -52,19 +56,18 @@ impl Tunnel {
 
     fn row(self, name: &str, packet: Vec<u8>) -> Row {
         let Self {
+            mode,
             inner,
             outer,
             protocol,
         } = self;
-        row(
-            format!("{inner:?} in {outer:?}, {protocol}: {name}"),
-            packet,
-            ipip(
-                key(self.vip(), protocol),
-                outer.backend(1, PORT),
-                outer.local(),
-            ),
-        )
+        let (vip, backend) = (key(self.vip(), protocol), outer.backend(1, PORT));
+        let sent = match mode {
+            ForwardMode::Gue => gue(vip, backend, outer.local())(&packet),
+            _ => ipip(vip, backend, outer.local())(&packet),
+        };
+        let name = format!("{mode}, {inner:?} in {outer:?}, {protocol}: {name}");
+        row(name, packet, |_| sent)
     }
 }
 
@@ -72,7 +75,7 @@ fn check(rows: impl Fn(Tunnel, &mut Vec<Row>)) -> Result<()> {
     let mut bed = Bed::new()?;
     let mut all = Vec::new();
     for tunnel in Tunnel::all() {
-        let vip = bed::vip(tunnel.vip(), tunnel.protocol, ForwardMode::Ipip);
+        let vip = bed::vip(tunnel.vip(), tunnel.protocol, tunnel.mode);
         bed.serve(&vip, &[(tunnel.outer.backend(1, PORT), Role::Active)])?;
         rows(tunnel, &mut all);
     }
