@@ -89,6 +89,12 @@ reasons! {
     DropNoBackend = "drop_no_backend", Drop;
     /// The backend's next hop has no known MAC address.
     DropNoNeighbour = "drop_no_neighbour", Drop;
+    /// The packet with its tunnel header is longer than the way to its backend takes; whoever
+    /// sent it was told what fits.
+    ReplyTooBig = "reply_too_big", Reply;
+    /// The packet with its tunnel header is longer than the way to its backend takes, and must
+    /// not be answered: above the limit of answers, an error itself, or IPv6 that is short already.
+    DropTooBig = "drop_too_big", Drop;
     /// The packet with its tunnel header would be longer than an IP packet can be.
     DropTooLong = "drop_too_long", Drop;
     /// The driver left no room in front of the packet for a tunnel header.

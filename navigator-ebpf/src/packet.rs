@@ -9,9 +9,12 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+    },
     programs::XdpContext,
 };
+use navigator_common::checksum::fold;
 
 /// Types that are integers or made of them: any bytes are a value of them.
 ///
@@ -73,6 +76,15 @@ impl<'a> Frame<'a> {
         self.ctx.ctx
     }
 
+    /// Takes `bytes` off the end of the frame; every earlier view is void, which the consumed
+    /// frame stands for.
+    #[inline(always)]
+    pub(crate) fn cut(self, bytes: usize) -> Option<Self> {
+        // SAFETY: the context is the one that the kernel passed in.
+        let refused = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -(bytes as i32)) };
+        (refused == 0).then_some(self)
+    }
+
     /// Moves the start of the frame `bytes` forward into the headroom (or back out of it, if that
     /// is negative); every earlier view is void, which the consumed frame stands for.
     #[inline(always)]
@@ -111,5 +123,18 @@ impl View {
     pub(crate) unsafe fn write<T: Plain, const OFFSET: usize>(self, value: T) {
         // SAFETY: inside the view, as the caller promised; for alignment see above.
         unsafe { *((self.start + OFFSET) as *mut T) = value }
+    }
+
+    /// The folded one's complement sum of `SIZE` bytes, a multiple of four, at `OFFSET` of the view.
+    ///
+    /// # Safety
+    ///
+    /// As for [`View::read`].
+    #[inline(always)]
+    pub(crate) unsafe fn sum<const OFFSET: usize, const SIZE: usize>(self) -> u16 {
+        let bytes = (self.start + OFFSET) as *mut u32;
+        // SAFETY: inside the view, as the caller promised; the helper only reads.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, bytes, SIZE as u32, 0) };
+        fold(sum as u32)
     }
 }

@@ -45,6 +45,8 @@ mod redirect;
 mod refuse;
 #[path = "packets/select.rs"]
 mod select;
+#[path = "packets/too_big.rs"]
+mod too_big;
 #[path = "packets/tunnels.rs"]
 mod tunnels;
 #[path = "packets/udp.rs"]

@@ -2,7 +2,7 @@
 //! Linux's `fou` devices understand it), inside an IP header of the backend's
 //! family. Both UDP checksums are zero: decision 006.
 
-use super::ethernet;
+use super::{ethernet, too_big};
 use crate::{
     globals,
     packet::{Frame, View},
@@ -30,6 +30,7 @@ pub(crate) fn send(
     chosen: &Chosen,
     info: BackendInfo,
 ) -> Result<u32, Reason> {
+    too_big::check(&frame, flow, chosen)?;
     if chosen.backend.address.is_v4() {
         wrap_v4(frame, flow, chosen, info)
     } else {

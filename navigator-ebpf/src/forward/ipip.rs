@@ -3,7 +3,7 @@
 //! compatibility mode; the outer flow label is the flow's hash (RFC 6438). The
 //! outer source may end in bits of that hash: decision 007.
 
-use super::ethernet;
+use super::{ethernet, too_big};
 use crate::{
     packet::Frame,
     parse::{ETH_IPV4, ETH_IPV6, ETH_LEN, Family, Flow, IPV4_LEN, IPV6_LEN},
@@ -27,6 +27,7 @@ pub(crate) fn send(
     chosen: &Chosen,
     info: BackendInfo,
 ) -> Result<u32, Reason> {
+    too_big::check(&frame, flow, chosen)?;
     let inner = match flow.family {
         Family::V4 => IpProto::Ipv4,
         Family::V6 => IpProto::Ipv6,

@@ -4,6 +4,7 @@ mod ethernet;
 mod gue;
 mod ipip;
 mod l2;
+mod too_big;
 
 use crate::{packet::Frame, parse::Flow, select::Chosen, vlan};
 use navigator_common::{

@@ -163,12 +163,20 @@ impl Bed {
     /// # Errors
     /// If the data plane refuses.
     pub fn reach(&mut self, host: IpAddr, ifindex: u32) -> Result<()> {
+        self.reach_by(host, ifindex, 0)
+    }
+
+    /// As [`Bed::reach`], by a way that takes packets of at most `mtu` bytes.
+    ///
+    /// # Errors
+    /// If the data plane refuses.
+    pub fn reach_by(&mut self, host: IpAddr, ifindex: u32, mtu: u16) -> Result<()> {
         let hop = NextHop {
             mac: host_mac(host),
             ifindex,
             source: Family::of(host).local(),
             on_link: true,
-            mtu: 0,
+            mtu,
         };
         Ok(self.plane.set_next_hop(host, Some(hop))?)
     }

@@ -1,11 +1,12 @@
 //! What a packet leaves as.
 
 use super::{
-    addresses::{LOCAL_MAC, host_mac},
+    addresses::{LOCAL_MAC, ROUTER_MAC, host_mac},
     flow,
     frame::{ETH, ip_header, ip_packet},
 };
 use anyhow::{Context, Result};
+use etherparse::{Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, icmpv4};
 use navigator_common::reason::{Event, Reason};
 use navigator_core::model::VipKey;
 use std::{
@@ -159,6 +160,65 @@ pub fn gue_of_hash(
         let sent = tunnelled(frame, (source, backend.ip()), (17, &headers), hash);
         forwarded(vip, backend, frame, sent)
     }
+}
+
+/// Answered with "fragmentation needed" or "packet too big" that asks for `mtu` bytes: from the
+/// VIP, to where it came from, quoting 128 (IPv4) or 256 (IPv6) bytes.
+pub fn too_big(mtu: usize) -> impl Fn(&[u8]) -> Outcome {
+    move |frame| {
+        let packet = ip_packet(frame);
+        let (client, vip, quote) = match packet[0] >> 4 {
+            4 => (v4_at(packet, 12), v4_at(packet, 16), &packet[..128]),
+            _ => (v6_at(packet, 8), v6_at(packet, 24), &packet[..256]),
+        };
+        let (protocol, header) = match (vip, client) {
+            (IpAddr::V6(vip), IpAddr::V6(client)) => {
+                let kind = Icmpv6Type::PacketTooBig { mtu: mtu as u32 };
+                let header =
+                    Icmpv6Header::with_checksum(kind, vip.octets(), client.octets(), quote);
+                let header = header.unwrap_or_else(|error| panic!("ICMPv6: {error}"));
+                (58, header.to_bytes().to_vec())
+            }
+            _ => {
+                let needed = icmpv4::DestUnreachableHeader::FragmentationNeeded {
+                    next_hop_mtu: mtu as u16,
+                };
+                let kind = Icmpv4Type::DestinationUnreachable(needed);
+                (
+                    1,
+                    Icmpv4Header::with_checksum(kind, quote).to_bytes().to_vec(),
+                )
+            }
+        };
+        let length = header.len() + quote.len();
+        let (ether_type, ip) = ip_header(vip, client, protocol, length, 64, 0);
+        let ether_type = ether_type.to_be_bytes();
+        Outcome {
+            action: Action::Tx,
+            frame: [
+                &ROUTER_MAC[..],
+                &LOCAL_MAC,
+                &ether_type,
+                &ip,
+                &header,
+                quote,
+            ]
+            .concat(),
+            counted: BTreeMap::from([(Reason::ReplyTooBig.name().to_owned(), 1)]),
+        }
+    }
+}
+
+fn v4_at(packet: &[u8], at: usize) -> IpAddr {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&packet[at..at + 4]);
+    bytes.into()
+}
+
+fn v6_at(packet: &[u8], at: usize) -> IpAddr {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&packet[at..at + 16]);
+    bytes.into()
 }
 
 fn untouched(action: Action, frame: &[u8], reason: Reason) -> Outcome {
