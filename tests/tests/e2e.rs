@@ -17,6 +17,8 @@ mod etcd;
 mod failures;
 #[path = "e2e/icmp.rs"]
 mod icmp;
+#[path = "e2e/interfaces.rs"]
+mod interfaces;
 #[path = "e2e/lab.rs"]
 mod lab;
 #[path = "e2e/modes.rs"]

@@ -51,7 +51,7 @@ impl<D: Dataplane> Reconciler<D> {
         let Some(state) = self.vips.get_mut(key) else {
             return;
         };
-        let changes = state.refresh(&self.catalog, &self.health, now);
+        let changes = state.refresh(&self.catalog, &self.health, &self.ways, now);
         for (address, takes_new, usable) in changes {
             self.dataplane.set_state(key, address, takes_new, usable);
         }
@@ -119,7 +119,7 @@ impl<D: Dataplane> Reconciler<D> {
             .values()
             .flat_map(|vip| vip.backends.iter().map(|b| b.address.ip()));
         let hosts: BTreeSet<IpAddr> = planned.chain(adopted).collect();
-        self.unreachable.retain(|host, _| hosts.contains(host));
+        self.ways.keep_only(&hosts);
         self.hosts.send_if_modified(|current| {
             let changed = *current != hosts;
             if changed {

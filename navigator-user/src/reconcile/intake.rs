@@ -153,14 +153,17 @@ impl<D: Dataplane> Reconciler<D> {
         self.vips_of(&BTreeSet::from([service]))
     }
 
-    pub(super) fn hop(&mut self, change: HopChange) {
-        match &change.hop {
-            Some(_) => self.unreachable.remove(&change.host),
-            None => self.unreachable.insert(change.host, change.why.clone()),
-        };
-        if let Err(error) = self.dataplane.set_next_hop(change.host, change.hop) {
-            tracing::error!(host = %change.host, "next hop not written: {error}");
+    /// A way to a host changed. It is in the maps before a VIP hears of it.
+    pub(super) fn hop(&mut self, change: HopChange) -> TouchedVips {
+        let host = change.host;
+        if let Err(error) = self.dataplane.set_next_hop(host, change.hop) {
+            tracing::error!(%host, "next hop not written: {error}");
         }
+        if !self.ways.note(&change) {
+            return TouchedVips::new();
+        }
+        let concerned = self.vips.iter().filter(|(_, vip)| vip.has_host(host));
+        concerned.map(|(key, _)| *key).collect()
     }
 }
 

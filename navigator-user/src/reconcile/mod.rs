@@ -15,6 +15,7 @@ mod intake;
 mod registry_state;
 mod view;
 mod vip_state;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use vip_state::{Table, VipState};
+use ways::Ways;
 
 pub use addresses::Announcer;
 pub use view::DaemonFacts;
@@ -90,7 +92,7 @@ pub struct Reconciler<D> {
     prober: Prober,
     health: HealthBook,
     hosts: watch::Sender<BTreeSet<IpAddr>>,
-    unreachable: BTreeMap<IpAddr, String>,
+    ways: Ways,
     addresses: Addresses,
     vips: BTreeMap<VipKey, VipState>,
     /// Out of the catalog, with the slots of their tables; taken out of the maps once
@@ -147,12 +149,13 @@ pub async fn run<D: Dataplane>(parts: Parts<D>, stop: impl Future<Output = ()>) 
                 this.settle(touched).await;
             }
             Some(change) = sources.hops.recv() => {
-                this.hop(change);
+                let mut touched = this.hop(change);
                 for _ in 1..BATCH {
                     let Ok(change) = sources.hops.try_recv() else { break };
-                    this.hop(change);
+                    touched.extend(this.hop(change));
                 }
                 this.publisher.changed();
+                this.settle(touched).await;
             }
             Some(planned) = this.plans.join_next() => {
                 if let Ok(planned) = planned {
@@ -194,7 +197,7 @@ impl<D: Dataplane> Reconciler<D> {
             prober: parts.prober,
             health: HealthBook::default(),
             hosts: parts.hosts,
-            unreachable: BTreeMap::new(),
+            ways: Ways::default(),
             addresses: Addresses::new(parts.announcer),
             vips: BTreeMap::new(),
             doomed: BTreeMap::new(),
@@ -235,7 +238,7 @@ impl<D: Dataplane> Reconciler<D> {
             health: &self.health,
             vips: &self.vips,
             adopted: &self.adopted,
-            unreachable: &self.unreachable,
+            unreachable: self.ways.lost(),
             addresses: &self.addresses,
             registry: &self.registry,
             figures: self.dataplane.figures(),

@@ -5,7 +5,7 @@
 use super::{Announcer, DaemonFacts, Parts, run};
 use crate::{
     dataplane::{
-        Dataplane,
+        Dataplane, NextHop,
         memory::{MemoryDataplane, MemoryStore},
         neighbours::HopChange,
         store::Sizes,
@@ -329,6 +329,55 @@ async fn a_vip_removed_and_put_again_at_once_has_the_slots_that_it_asks_for() {
         .until("the first size again", |s| shares(s) == [1009])
         .await;
     assert_eq!(snapshot.problems, [""; 0]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_backend_leaves_the_table_and_comes_back() {
+    let store = MemoryStore::new(SIZES);
+    let mut daemon = Daemon::start(store.clone());
+    let (a, b) = (instance(1, 100), instance(2, 100));
+    daemon.sync(&[VIP, (&a.0, &a.1), (&b.0, &b.1)]).await;
+    daemon.until("a table", |s| shares(s) == [505, 504]).await;
+    let change = |hop: Option<NextHop>, why: &str| HopChange {
+        host: "10.0.0.2".parse().unwrap(),
+        hop,
+        why: why.to_owned(),
+    };
+    let hop = NextHop {
+        mac: [2, 0, 0, 0, 0, 2],
+        ifindex: 7,
+        source: "10.0.0.250".parse().unwrap(),
+        on_link: true,
+        mtu: 1500,
+    };
+    let of_b = |s: &Snapshot| web(s).and_then(|vip| vip.backends.get(1).cloned());
+    daemon.hops.send(change(Some(hop), "")).await.unwrap();
+    daemon
+        .until("a hop", |s| of_b(s).is_some_and(|b| b.reachable))
+        .await;
+
+    daemon
+        .hops
+        .send(change(None, "nobody answers"))
+        .await
+        .unwrap();
+    let without = daemon
+        .until("it without slots", |s| shares(s) == [1009, 0])
+        .await;
+    let lost = of_b(&without).unwrap();
+    assert_eq!((lost.state, lost.reachable), (State::Unreachable, false));
+    assert_eq!(lost.why, "cannot be reached: nobody answers");
+    assert_eq!(
+        without.problems,
+        ["backends on 10.0.0.2 cannot be reached: nobody answers"]
+    );
+    assert!(lost.at_risk_slots > 0, "its connections wait for it");
+
+    daemon.hops.send(change(Some(hop), "")).await.unwrap();
+    let again = daemon.until("it back", |s| shares(s) == [505, 504]).await;
+    assert_eq!(of_b(&again).unwrap().state, State::Active);
+    assert_eq!(again.problems, [""; 0]);
     daemon.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! One VIP as the loop knows it: who took part and since when who drains, the
 //! table that was built, what was applied.
 
-use super::health_book::HealthBook;
+use super::{health_book::HealthBook, ways::Ways};
 use crate::dataplane::{AdoptedVip, NOBODY, VipPlan, VipSettings};
 use navigator_core::{
     catalog::Catalog,
@@ -114,9 +114,10 @@ impl VipState {
         &mut self,
         catalog: &Catalog,
         health: &HealthBook,
+        ways: &Ways,
         now: Duration,
     ) -> Vec<StateChange> {
-        let candidates = self.candidates(catalog, health, now);
+        let candidates = self.candidates(catalog, health, ways, now);
         let members = members(&self.vip, &candidates, now);
         if let Some(deadline) = self.opens_by {
             let waiting = members.iter().any(|member| member.state == State::Unknown);
@@ -146,6 +147,7 @@ impl VipState {
         &mut self,
         catalog: &Catalog,
         health: &HealthBook,
+        ways: &Ways,
         now: Duration,
     ) -> Vec<Candidate> {
         let registered = catalog.services().get(&self.vip.service);
@@ -158,7 +160,7 @@ impl VipState {
                 })
                 .last_weight = instance.weight;
         }
-        let service = self.vip.service.clone();
+        let (service, mode) = (self.vip.service.clone(), self.vip.mode);
         let candidate = |(address, participant): (&SocketAddr, &mut Participant)| {
             let instance = registered.and_then(|instances| instances.get(address));
             let key = InstanceKey {
@@ -174,6 +176,7 @@ impl VipState {
                 last_weight: participant.last_weight,
                 health: record.health,
                 health_why: record.detail,
+                unreachable: ways.obstacle(mode, address.ip()),
                 order,
                 draining_since: participant.draining_since,
             }
@@ -332,12 +335,17 @@ impl VipState {
         &self.members
     }
 
-    /// The hosts that must be reachable.
+    /// The hosts that must be reachable, and those of which it must be known when they are again.
     pub(super) fn hosts(&self) -> impl Iterator<Item = IpAddr> {
         self.members
             .iter()
-            .filter(|member| member.usable || member.takes_new)
+            .filter(|m| m.usable || m.takes_new || m.state == State::Unreachable)
             .map(|m| m.address.ip())
+    }
+
+    /// Whether an instance on this host is a member.
+    pub(super) fn has_host(&self, host: IpAddr) -> bool {
+        self.members.iter().any(|m| m.address.ip() == host)
     }
 }
 

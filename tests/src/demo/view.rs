@@ -149,6 +149,7 @@ fn word(state: State) -> &'static str {
         State::FailOpen => "fail-open",
         State::Unknown => "unknown",
         State::Unhealthy => "unhealthy",
+        State::Unreachable => "unreachable",
         State::Draining => "draining",
         State::Drained => "drained",
         State::NotForwardable => "unusable",

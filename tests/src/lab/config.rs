@@ -71,6 +71,8 @@ impl Mode {
 pub struct Config {
     /// Where instances are registered.
     pub registry: RegistryKind,
+    /// The interfaces, as they stand in the list in the file.
+    pub interfaces: &'static str,
     /// The balancer holds the VIPs, so that it answers ARP and NDP for them.
     pub hold_vips: bool,
     /// Defaults of the checks.
@@ -84,6 +86,7 @@ impl Config {
     pub fn new(registry: RegistryKind) -> Self {
         Self {
             registry,
+            interfaces: "\"eth0\"",
             hold_vips: false,
             timing: Timing::QUICK,
             vips: String::new(),
@@ -105,11 +108,20 @@ impl Config {
 
     /// Adds a service with its instances and their weights, checked at `/health`.
     #[must_use]
-    pub fn service(mut self, name: &str, instances: &[(SocketAddr, u16)]) -> Self {
+    pub fn service(self, name: &str, instances: &[(SocketAddr, u16)]) -> Self {
+        self.service_checked(name, "{ kind = \"http\", path = \"/health\" }", instances)
+    }
+
+    /// The same, not checked at all.
+    #[must_use]
+    pub fn unchecked_service(self, name: &str, instances: &[(SocketAddr, u16)]) -> Self {
+        self.service_checked(name, "{ kind = \"none\" }", instances)
+    }
+
+    fn service_checked(mut self, name: &str, check: &str, instances: &[(SocketAddr, u16)]) -> Self {
         let _ = write!(
             self.services,
-            "\n[[service]]\nname = \"{name}\"\n\
-             check = {{ kind = \"http\", path = \"/health\" }}\ninstances = [\n"
+            "\n[[service]]\nname = \"{name}\"\ncheck = {check}\ninstances = [\n"
         );
         for (address, weight) in instances {
             let _ = writeln!(
@@ -134,9 +146,10 @@ impl Config {
             fall,
         } = self.timing;
         format!(
-            "interfaces = [\"eth0\"]\nannounce = \"{announce}\"\n\n[registry]\n{registry}\n\n\
+            "interfaces = [{}]\nannounce = \"{announce}\"\n\n[registry]\n{registry}\n\n\
              [health]\ninterval = \"{}ms\"\nfast_interval = \"{}ms\"\ntimeout = \"{}ms\"\n\
              rise = 2\nfall = {fall}\n{}{}",
+            self.interfaces,
             interval.as_millis(),
             fast.as_millis(),
             interval.as_millis(),

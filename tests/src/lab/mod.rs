@@ -27,6 +27,7 @@ pub mod net;
 pub mod nginx;
 pub mod process;
 pub mod scratch;
+pub mod second;
 pub mod store;
 pub mod wait;
 pub mod wrk;
@@ -68,7 +69,7 @@ pub struct Lab {
     /// Between the two LANs; `eth1` leads to the far one.
     pub router: Host,
     _switch_accepts_xdp: aya::Ebpf,
-    _switch: Host,
+    switch: Host,
     scratch: Scratch,
 }
 
@@ -182,7 +183,7 @@ impl Lab {
             far,
             _switch_accepts_xdp: switch_accepts_xdp,
             router,
-            _switch: switch,
+            switch,
             scratch,
         })
     }

@@ -79,7 +79,7 @@ pub fn connect(switch: &Host, port: &Port<'_>) -> Result<()> {
 }
 
 /// The switch's end of a host's cable.
-fn plug(host: &Host, interface: &str) -> String {
+pub(super) fn plug(host: &Host, interface: &str) -> String {
     format!("{}.{interface}", host.name())
 }
 

@@ -24,6 +24,8 @@ pub struct Candidate {
     pub health: Health,
     /// Why, in words, when it is not healthy.
     pub health_why: String,
+    /// Why no packet can be sent to its host, if that is known to be so.
+    pub unreachable: Option<String>,
     /// What an operator ordered.
     pub order: Order,
     /// When it began to drain, if it does.
@@ -42,6 +44,8 @@ pub enum State {
     Unknown,
     /// Its checks fail.
     Unhealthy,
+    /// No packet can be sent to its host: no route, or nobody answers ARP or NDP.
+    Unreachable,
     /// Gets no new flows, keeps those that it has for the drain time.
     Draining,
     /// The drain is over.
@@ -71,11 +75,12 @@ pub struct Member {
 /// `now` and the times in the candidates count from the same start.
 ///
 /// Whoever takes new flows is healthy, has a weight above 0, is neither
-/// draining nor deregistered, and can be reached in the VIP's mode. If there
-/// is nobody, those whose checks fail take new flows where the VIP fails open.
+/// draining nor deregistered, and can be reached, in the VIP's mode and at all.
+/// If there is nobody, those whose checks fail take new flows where the VIP fails
+/// open; but never an unreachable one.
 ///
 /// Whoever is usable takes new flows, or is draining, or has no verdict yet, or
-/// fails its checks or was deregistered under `on_down = keep`. A drain
+/// fails its checks, is unreachable or was deregistered under `on_down = keep`. A drain
 /// makes usable for the VIP's drain time only; without [`Candidate::draining_since`]
 /// it begins now.
 pub fn members(vip: &Vip, candidates: &[Candidate], now: Duration) -> Vec<Member> {
@@ -135,9 +140,12 @@ fn judge(vip: &Vip, candidate: &Candidate, weight: u16, now: Duration) -> (State
     if let Some(why) = obstacle {
         return (State::NotForwardable, false, why);
     }
-    let serves = keep || candidate.health != Health::Unhealthy;
+    let serves = keep || trouble(candidate).is_none();
     if let Some(cause) = drain_cause(candidate, weight) {
         return drain(vip, candidate, now, cause, serves);
+    }
+    if let (Some(_), Some(why)) = (&candidate.unreachable, trouble(candidate)) {
+        return (State::Unreachable, serves, why);
     }
     match candidate.health {
         Health::Healthy => (State::Active, true, String::new()),
@@ -150,6 +158,15 @@ fn failing(candidate: &Candidate) -> String {
     match candidate.health_why.as_str() {
         "" => "checks fail".into(),
         why => format!("checks fail: {why}"),
+    }
+}
+
+/// Why it cannot serve the flows that it has, at the moment.
+fn trouble(candidate: &Candidate) -> Option<String> {
+    match (&candidate.unreachable, candidate.health) {
+        (Some(why), _) => Some(format!("cannot be reached: {why}")),
+        (None, Health::Unhealthy) => Some(failing(candidate)),
+        (None, Health::Healthy | Health::Unknown) => None,
     }
 }
 
@@ -179,11 +196,8 @@ fn drain(
     }
     let seconds = left.as_millis().div_ceil(1000);
     let mut why = format!("{cause}; draining, {seconds} s left");
-    if !serves {
-        why = format!(
-            "{why}; {}, its flows go to other backends (on_down = reset)",
-            failing(candidate)
-        );
+    if let (false, Some(trouble)) = (serves, trouble(candidate)) {
+        why = format!("{why}; {trouble}, its flows go to other backends (on_down = reset)");
     }
     (State::Draining, serves, why)
 }

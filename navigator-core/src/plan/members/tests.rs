@@ -33,6 +33,7 @@ fn candidate(address: &str, health: Health) -> Candidate {
             ""
         }
         .into(),
+        unreachable: None,
         order: Order::default(),
         draining_since: None,
     }
@@ -257,6 +258,48 @@ fn what_the_mode_cannot_reach_is_named() {
 }
 
 #[test]
+fn an_unreachable_backend_gets_no_new_flows_whatever_its_checks_say() {
+    let unreachable = |health| Candidate {
+        unreachable: Some("10.0.0.5 does not answer on eth0".into()),
+        ..candidate(BACKEND, health)
+    };
+    let why = "cannot be reached: 10.0.0.5 does not answer on eth0";
+    let reset = vip(r#","on_down":"reset""#);
+    for health in [Health::Healthy, Health::Unknown, Health::Unhealthy] {
+        let kept = line(&one(&vip(""), unreachable(health)));
+        assert_eq!(kept, format!("Unreachable -u {why}"));
+        let moved = line(&one(&reset, unreachable(health)));
+        assert_eq!(moved, format!("Unreachable -- {why}"));
+    }
+    let drained = Candidate {
+        order: Order {
+            drain: true,
+            weight: None,
+        },
+        ..unreachable(Health::Healthy)
+    };
+    let line = line(&one(&reset, drained));
+    assert!(
+        line.starts_with("Draining -- ") && line.contains(why),
+        "{line}"
+    );
+}
+
+#[test]
+fn failing_open_leaves_unreachable_ones_out() {
+    let open = vip(r#","on_empty":"open""#);
+    let failing = candidate("10.0.0.6:80", Health::Unhealthy);
+    let unreachable = Candidate {
+        unreachable: Some("there is no route to 10.0.0.5".into()),
+        ..candidate(BACKEND, Health::Unhealthy)
+    };
+    let found = members(&open, &[unreachable.clone(), failing], NOW);
+    let states: Vec<_> = found.iter().map(|member| member.state).collect();
+    assert_eq!(states, [State::Unreachable, State::FailOpen]);
+    assert_eq!(one(&open, unreachable).state, State::Unreachable);
+}
+
+#[test]
 fn failing_open_waits_until_nobody_is_healthy() {
     let open = vip(r#","on_empty":"open""#);
     let failing = candidate("10.0.0.5:80", Health::Unhealthy);
@@ -287,7 +330,7 @@ fn failing_open_waits_until_nobody_is_healthy() {
 
 proptest! {
     #[test]
-    fn flags_and_reasons_fit_the_state(health in 0usize..3, on_down in prop::sample::select(vec!["keep", "reset"]), on_empty in prop::sample::select(vec!["drop", "open"]), registered: bool, drain: bool, ordered in proptest::option::of(0u16..3), draining in proptest::option::of(0u64..600), port in prop::sample::select(vec![80, 81])) {
+    fn flags_and_reasons_fit_the_state(health in 0usize..3, on_down in prop::sample::select(vec!["keep", "reset"]), on_empty in prop::sample::select(vec!["drop", "open"]), registered: bool, drain: bool, ordered in proptest::option::of(0u16..3), draining in proptest::option::of(0u64..600), port in prop::sample::select(vec![80, 81]), unreachable: bool) {
         let health = [Health::Unknown, Health::Healthy, Health::Unhealthy][health];
         let vip = vip(&format!(r#","on_down":"{on_down}","on_empty":"{on_empty}""#));
         let mut candidate = candidate(&format!("10.0.0.5:{port}"), health);
@@ -296,10 +339,11 @@ proptest! {
         if !registered {
             candidate.registered = None;
         }
+        candidate.unreachable = unreachable.then(|| "no route".into());
         let member = one(&vip, candidate);
         prop_assert!(member.usable || !member.takes_new);
         prop_assert_eq!(member.takes_new, matches!(member.state, State::Active | State::FailOpen));
-        prop_assert!(!member.takes_new || (member.weight > 0 && !drain && registered && port == 80));
+        prop_assert!(!member.takes_new || (member.weight > 0 && !drain && registered && port == 80 && !unreachable));
         prop_assert_eq!(member.why.is_empty(), member.state == State::Active);
         prop_assert!(!member.usable || !matches!(member.state, State::Drained | State::NotForwardable));
     }

@@ -2,6 +2,7 @@
 
 use super::text::Kind;
 use crate::snapshot::{BackendView, TableView, VipView};
+use navigator_core::plan::members::State;
 
 /// Name, kind, meaning and how to read it.
 pub(super) type Family<T> = (&'static str, Kind, &'static str, fn(&T) -> u64);
@@ -25,6 +26,17 @@ pub(super) const OF_A_VIP: &[Family<VipView>] = &[
     ("vip_at_risk_slots", Kind::Gauge, "Slots at risk.", |v| {
         v.at_risk_slots.into()
     }),
+    (
+        "vip_unreachable_backends",
+        Kind::Gauge,
+        "Backends that no packet can be sent to.",
+        |v| {
+            v.backends
+                .iter()
+                .filter(|b| b.state == State::Unreachable)
+                .count() as u64
+        },
+    ),
     (
         "vip_packets_total",
         Kind::Counter,

@@ -105,7 +105,7 @@ fn state(state: State) -> Cell {
     let colour = match state {
         State::Active => Color::Green,
         State::FailOpen | State::Draining => Color::Yellow,
-        State::Unhealthy | State::NotForwardable => Color::Red,
+        State::Unhealthy | State::Unreachable | State::NotForwardable => Color::Red,
         State::Unknown | State::Drained => Color::DarkGrey,
     };
     Cell::new(word(&state)).fg(colour)

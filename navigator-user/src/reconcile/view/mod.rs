@@ -212,6 +212,12 @@ fn problems(world: &World<'_>) -> Vec<String> {
     };
     let mut problems: Vec<_> = world.vips.values().filter_map(of_vip).collect();
     problems.extend(world.figures.problems.iter().cloned());
+    problems.extend(
+        world
+            .unreachable
+            .iter()
+            .map(|(host, why)| format!("backends on {host} cannot be reached: {why}")),
+    );
     problems.extend(world.addresses.problems());
     problems.extend(world.vips.values().filter_map(|state| {
         let warning =

@@ -167,6 +167,8 @@ impl Publisher {
     ) -> BackendView {
         let (packets_per_second, bytes_per_second) = self.rates.of(vip, member.address);
         let why = match unreachable {
+            // The reason of an unreachable one says so.
+            Some(_) if member.state == State::Unreachable => member.why.clone(),
             Some(unreachable) if member.why.is_empty() => format!("unreachable: {unreachable}"),
             Some(unreachable) => format!("{}; unreachable: {unreachable}", member.why),
             None => member.why.clone(),
