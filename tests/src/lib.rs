@@ -8,4 +8,5 @@ pub mod forwarder;
 pub mod fuzz;
 pub mod lab;
 pub mod packet;
+pub mod plot;
 pub mod stats;

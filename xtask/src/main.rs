@@ -63,7 +63,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Measure the packet path or the planner
+    /// Measure the packet path, the planner, or all of it under load
     Bench {
         /// What to measure
         kind: Bench,
@@ -83,6 +83,11 @@ enum Command {
 enum Bench {
     /// Nanoseconds per packet for each path
     Packet,
+    /// Packets per second through a cable, by live frames
+    Live,
+    /// Requests, latency and throughput, beside proxies and plain routing
+    #[value(name = "e2e")]
+    EndToEnd,
     /// The slot table: time to build, slots moved, error of the shares
     Plan,
 }
@@ -108,11 +113,13 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Demo { args } => run::demo(&workspace, &args)?,
         Command::Fuzz { args } => run::fuzz(&workspace, &args)?,
         Command::Bench { kind, args } => {
-            let kind = match kind {
-                Bench::Packet => "packet",
-                Bench::Plan => "plan",
+            let (kind, scope) = match kind {
+                Bench::Packet => ("packet", Scope::Build),
+                Bench::Live => ("live", Scope::Build),
+                Bench::EndToEnd => ("e2e", Scope::Bench),
+                Bench::Plan => ("plan", Scope::Build),
             };
-            run::bench(&workspace, kind, &args)?;
+            run::bench(&workspace, kind, scope, &args)?;
         }
     }
     Ok(ExitCode::SUCCESS)

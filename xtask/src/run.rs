@@ -21,8 +21,13 @@ pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
 }
 
 /// Runs a benchmark; does not return unless something fails before.
-pub(crate) fn bench(workspace: &Workspace, kind: &str, args: &[String]) -> Result<()> {
-    let toolchain = setup::ensure(workspace, Scope::Build)?;
+pub(crate) fn bench(
+    workspace: &Workspace,
+    kind: &str,
+    scope: Scope,
+    args: &[String],
+) -> Result<()> {
+    let toolchain = setup::ensure(workspace, scope)?;
     build::bpf(workspace, &toolchain, &[NAVIGATOR, BENCH])?;
     binaries(workspace)?;
     replace(binary(workspace, "bench").arg(kind).args(args))

@@ -14,6 +14,7 @@ mod floor_nat;
 mod floor_parse_swap;
 mod floor_return;
 mod packet;
+mod sink;
 mod wrapper;
 
 #[cfg(not(test))]

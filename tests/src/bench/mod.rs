@@ -1,4 +1,5 @@
-//! Benchmarks: `cargo xtask bench packet`, `cargo xtask bench plan`.
+//! Benchmarks: `cargo xtask bench packet`, `live`, `plan` and `e2e`.
 
+pub mod e2e;
 pub mod packet;
 pub mod plan;

@@ -1,28 +1,45 @@
 //! The benchmarks' command; run it through `cargo xtask bench`.
 
-use clap::{Parser, ValueEnum};
-use navigator_tests::bench;
+use clap::{Parser, Subcommand, ValueEnum};
+use navigator_tests::bench::{self, e2e::Effort};
+use std::path::PathBuf;
 
 #[derive(Parser)]
 #[command(about = "Navigator's benchmarks")]
 struct Arguments {
     /// What to measure.
-    #[arg(value_enum)]
+    #[command(subcommand)]
     what: What,
     /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// `packet`: only these cases; ratios need both of theirs.
-    #[arg(long, value_delimiter = ',', value_name = "CASE")]
-    only: Vec<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Subcommand)]
 enum What {
     /// Nanoseconds a packet, by BPF_PROG_TEST_RUN; needs root.
-    Packet,
+    Packet {
+        /// Only these cases; ratios need both of theirs.
+        #[arg(long, value_delimiter = ',', value_name = "CASE")]
+        only: Vec<String>,
+    },
+    /// Packets per second through a cable, by live frames, beside a bare XDP_TX; needs root.
+    Live,
     /// Slot tables: time to build one, exactness of shares, moves.
     Plan,
+    /// Requests, latency and throughput, beside proxies and plain routing; needs root.
+    #[command(name = "e2e")]
+    EndToEnd {
+        /// Rounds, of which the median counts.
+        #[arg(long, default_value_t = Effort::default().rounds)]
+        rounds: usize,
+        /// Seconds of each kind of load on each path in a round.
+        #[arg(long, default_value_t = Effort::default().seconds)]
+        seconds: u32,
+        /// Also draw a plot to this file.
+        #[arg(long, value_name = "FILE.svg")]
+        plot: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,10 +49,16 @@ enum Format {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { what, format, only } = Arguments::parse();
+    let Arguments { what, format } = Arguments::parse();
     let json = format == Format::Json;
     match what {
-        What::Packet => bench::packet::run(json, &only),
+        What::Packet { only } => bench::packet::run(json, &only),
+        What::Live => bench::packet::live::run(json),
         What::Plan => bench::plan::run(json),
+        What::EndToEnd {
+            rounds,
+            seconds,
+            plot,
+        } => bench::e2e::run(json, Effort { rounds, seconds }, plot.as_deref()),
     }
 }

@@ -68,7 +68,7 @@ pub struct Lab {
     /// Between the two LANs; `eth1` leads to the far one.
     pub router: Host,
     _switch_accepts_xdp: aya::Ebpf,
-    _switch: Host,
+    switch: Host,
     scratch: Scratch,
 }
 
@@ -182,9 +182,19 @@ impl Lab {
             far,
             _switch_accepts_xdp: switch_accepts_xdp,
             router,
-            _switch: switch,
+            switch,
             scratch,
         })
+    }
+
+    /// Adds a host to the balancer's LAN; its addresses end in `last`.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn add_host(&self, name: &str, last: u8) -> Result<Host> {
+        let host = Host::new(name, self.scratch.path())?;
+        plug_in(&self.switch, &host, last, LAN_MTU)?;
+        Ok(host)
     }
 
     /// The first client.

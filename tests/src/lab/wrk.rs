@@ -14,6 +14,8 @@ pub struct Report {
     pub errors: u64,
     /// Requests per second.
     pub rate: f64,
+    /// 99 % of the requests took no longer, in milliseconds.
+    pub p99_ms: f64,
 }
 
 /// A running wrk.
@@ -44,7 +46,7 @@ impl Wrk {
         connections: Connections,
     ) -> Result<Self> {
         let mut command = host.command(tool("wrk")?);
-        command.args(["-t1", "-c16", "--timeout", "10s"]);
+        command.args(["-t1", "-c16", "--latency", "--timeout", "10s"]);
         command.arg(format!("-d{seconds}s"));
         if connections == Connections::OnePerRequest {
             command.args(["-H", "Connection: close"]);
@@ -84,11 +86,27 @@ fn parse(text: &str) -> Option<Report> {
             }
         } else if let Some(number) = line.strip_prefix("Non-2xx or 3xx responses: ") {
             report.errors += number.parse::<u64>().ok()?;
+        } else if let Some(time) = line.strip_prefix("99% ") {
+            report.p99_ms = milliseconds(time.trim())?;
         } else if let Some(number) = line.strip_prefix("Requests/sec:") {
             report.rate = number.trim().parse().ok()?;
         }
     }
     (report.rate > 0.0 || report.requests == 0).then_some(report)
+}
+
+/// `871.00us`, `1.25ms`, `2.01s`, `1.50m`.
+fn milliseconds(time: &str) -> Option<f64> {
+    let unit = time.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = time.split_at(unit);
+    let factor = match unit {
+        "us" => 1e-3,
+        "ms" => 1.0,
+        "s" => 1e3,
+        "m" => 6e4,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
 }
 
 #[cfg(test)]
@@ -106,5 +124,17 @@ mod tests {
         assert_eq!((report.requests, report.errors), (4242, 20));
         assert!((report.rate - 3856.36).abs() < 1e-9);
         assert!(parse("  12 requests in 1s, 1MB read\n").is_none());
+    }
+
+    #[test]
+    fn the_99th_percentile_is_read_in_every_unit() {
+        let p99 = |time: &str| {
+            let text =
+                format!("     99%  {time}\n  5 requests in 1.00s, 1KB read\nRequests/sec: 5\n");
+            parse(&text).unwrap().p99_ms
+        };
+        assert!((p99("871.00us") - 0.871).abs() < 1e-9);
+        assert!((p99("1.25ms") - 1.25).abs() < 1e-9);
+        assert!((p99("2.50s") - 2500.0).abs() < 1e-9);
     }
 }

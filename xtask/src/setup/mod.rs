@@ -5,7 +5,7 @@
 //! system ([`bpffs`]). The other commands call [`ensure`], which is silent and quick when
 //! everything is there.
 
-mod apt;
+pub(crate) mod apt;
 mod bpffs;
 mod compiler;
 mod debian;
@@ -25,12 +25,14 @@ pub(crate) use self::compiler::Compiler;
 use crate::workspace::Workspace;
 
 /// How much has to be there.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     /// What compiling needs.
     Build,
     /// That, and what the suites and the demo run.
     All,
+    /// That, and what benchmarks compare with.
+    Bench,
 }
 
 /// What turns the BPF crates into objects.
@@ -49,7 +51,7 @@ pub(crate) fn ensure(workspace: &Workspace, scope: Scope) -> Result<Toolchain> {
     if let Err(error) = tools::ensure(scope) {
         problems.push(format!("{error:#}"));
     }
-    if scope == Scope::All
+    if scope >= Scope::All
         && let Err(error) = bpffs::ensure()
     {
         problems.push(format!("{error:#}"));
@@ -81,7 +83,8 @@ pub(crate) fn report(workspace: &Workspace) -> ExitCode {
         .and_then(|compiler| linker::find(&workspace.toolchain, &compiler))
         .map(|linker| linker.display().to_string());
     line("BPF linker", linker.ok_or_else(|| "bpf-linker".to_owned()));
-    for tool in tools::ALL {
+    // What only benchmarks run is not missed: they get it when they need it.
+    for tool in tools::needed(Scope::All) {
         let found = tool.find().map(|file| file.display().to_string());
         line(tool.name, found.ok_or_else(|| tool.why.to_owned()));
     }

@@ -96,6 +96,7 @@ fn service_of(package: &str) -> Option<&'static str> {
     match package {
         "etcd-server" | "etcd" => Some("etcd"),
         "nginx-light" | "nginx" => Some("nginx"),
+        "haproxy" => Some("haproxy"),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The programs that building, the suites and the demo run.
+//! The programs that building, the suites, the demo and the benchmarks run.
 
 use std::{
     env,
@@ -20,25 +20,25 @@ pub(crate) struct Tool {
     packages: &'static [&'static str],
     /// Where others find it.
     home: &'static str,
-    /// Whether compiling needs it.
-    to_build: bool,
+    /// The least that needs it.
+    scope: Scope,
 }
 
 /// All of them.
-pub(crate) const ALL: &[Tool] = &[
+const ALL: &[Tool] = &[
     Tool {
         name: "protoc",
         why: "builds the etcd client",
         packages: &["protobuf-compiler"],
         home: "https://protobuf.dev",
-        to_build: true,
+        scope: Scope::Build,
     },
     Tool {
         name: "/usr/include/google/protobuf/descriptor.proto",
         why: "builds the etcd client",
         packages: &["libprotobuf-dev"],
         home: "https://protobuf.dev",
-        to_build: true,
+        scope: Scope::Build,
     },
     tool(
         "etcd",
@@ -78,13 +78,27 @@ pub(crate) const ALL: &[Tool] = &[
         &["tcpdump"],
         "https://www.tcpdump.org",
     ),
+    Tool {
+        name: "haproxy",
+        why: "a proxy to compare with",
+        packages: &["haproxy"],
+        home: "https://www.haproxy.org",
+        scope: Scope::Bench,
+    },
+    Tool {
+        name: "/usr/lib/nginx/modules/ngx_stream_module.so",
+        why: "a proxy to compare with",
+        packages: &["libnginx-mod-stream"],
+        home: "https://nginx.org",
+        scope: Scope::Bench,
+    },
 ];
 
 impl Tool {
     /// Where it is.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         if self.name.starts_with('/') {
-            return header(self.name);
+            return file(self.name);
         }
         process::find(self.name)
     }
@@ -120,19 +134,21 @@ const fn tool(
         why,
         packages,
         home,
-        to_build: false,
+        scope: Scope::All,
     }
 }
 
 fn missing(scope: Scope) -> Vec<&'static Tool> {
-    ALL.iter()
-        .filter(|tool| scope == Scope::All || tool.to_build)
-        .filter(|tool| tool.find().is_none())
-        .collect()
+    needed(scope).filter(|tool| tool.find().is_none()).collect()
 }
 
-/// An include file of protoc's: an installation by hand has it beside the program.
-fn header(path: &str) -> Option<PathBuf> {
+/// What is needed for so much.
+pub(crate) fn needed(scope: Scope) -> impl Iterator<Item = &'static Tool> {
+    ALL.iter().filter(move |tool| tool.scope <= scope)
+}
+
+/// A file; an include file of protoc's that was installed by hand is beside the program.
+fn file(path: &str) -> Option<PathBuf> {
     let name = path.trim_start_matches("/usr/include/");
     let beside = process::find("protoc")
         .and_then(|protoc| Some(protoc.parent()?.parent()?.join("include").join(name)));
@@ -212,12 +228,8 @@ mod tests {
 
     #[test]
     fn building_needs_less_than_testing() {
-        let count = |scope| {
-            let tools = ALL.iter();
-            tools
-                .filter(|tool| scope == Scope::All || tool.to_build)
-                .count()
-        };
+        let count = |scope| needed(scope).count();
         assert!(count(Scope::Build) < count(Scope::All));
+        assert!(count(Scope::All) < count(Scope::Bench));
     }
 }

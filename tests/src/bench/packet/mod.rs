@@ -7,6 +7,7 @@
 //! hits all of them; what counts are ratios of minima.
 
 mod frozen;
+pub mod live;
 mod product;
 mod report;
 mod runner;
