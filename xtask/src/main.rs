@@ -1,4 +1,4 @@
-//! Navigator's build tool: `cargo xtask setup`, `build`, `test`, `demo`, `bench`, `fuzz`.
+//! Navigator's build tool: `cargo xtask setup`, `build`, `test`, `vm`, `demo`, `bench`, `fuzz`.
 //!
 //! Everything that a command needs it fetches or builds itself, inside the target directory where
 //! that can be. Progress goes to standard error, so that standard output holds results only.
@@ -9,6 +9,7 @@ mod progress;
 mod run;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -50,7 +51,19 @@ enum Command {
     },
     /// Run checks, unit tests and suites; the last line is `N passed, N failed`
     Test {
-        /// Only these: checks, unit, or a file of tests/tests (repeat it or separate by commas)
+        /// Only these: checks, unit, vm, or a file of tests/tests (repeat it or separate by commas)
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        suite: Vec<String>,
+        /// Passed on to the test binaries (a filter, --nocapture, …)
+        #[arg(last = true, value_name = "ARGS")]
+        extra: Vec<String>,
+    },
+    /// Test on Debian's kernels, in emulated machines
+    Vm {
+        /// Versions of Linux
+        #[arg(value_name = "KERNEL", default_values_t = vm::IN_THE_SUITE.map(str::to_owned))]
+        kernels: Vec<String>,
+        /// Only these of what runs in a machine: programs, packets, guest
         #[arg(long, value_name = "NAME", value_delimiter = ',')]
         suite: Vec<String>,
         /// Passed on to the test binaries (a filter, --nocapture, …)
@@ -110,6 +123,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Command::Build { release } => build::command(&workspace, release)?,
         Command::Test { suite, extra } => return Ok(test::command(&workspace, &suite, &extra)),
+        Command::Vm {
+            kernels,
+            suite,
+            extra,
+        } => return Ok(vm::command(&workspace, &kernels, &suite, &extra)),
         Command::Demo { args } => run::demo(&workspace, &args)?,
         Command::Fuzz { args } => run::fuzz(&workspace, &args)?,
         Command::Bench { kind, args } => {

@@ -14,7 +14,9 @@ use std::{
 };
 
 /// Longest wait for a connection, and for every part of an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+fn patience() -> Duration {
+    Duration::from_secs(5) * super::wait::slowness()
+}
 
 /// What a server answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,9 +45,9 @@ pub struct Sample {
 /// # Errors
 /// No connection, no answer in time, or one that is not HTTP.
 pub fn get(target: SocketAddr, path: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE).context("connect")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&target, patience()).context("connect")?;
+    stream.set_read_timeout(Some(patience()))?;
+    stream.set_write_timeout(Some(patience()))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).context("send")?;
     let mut answer = Vec::new();

@@ -84,6 +84,7 @@ impl Process {
     /// # Errors
     /// It is still running after `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let limit = limit * super::wait::slowness();
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -109,7 +109,8 @@ fn cache() -> Command {
     command
 }
 
-fn parse_candidate(text: &str) -> Option<String> {
+/// The version that `apt-cache policy` names as the one to install.
+pub(crate) fn parse_candidate(text: &str) -> Option<String> {
     let version = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("Candidate: "))?;

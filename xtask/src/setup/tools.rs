@@ -78,6 +78,24 @@ const ALL: &[Tool] = &[
         &["tcpdump"],
         "https://www.tcpdump.org",
     ),
+    tool(
+        "qemu-system-x86_64",
+        "boots other kernels",
+        &["qemu-system-x86"],
+        "https://www.qemu.org",
+    ),
+    tool(
+        "cpio",
+        "packs what they boot",
+        &["cpio"],
+        "https://www.gnu.org/software/cpio",
+    ),
+    tool(
+        "depmod",
+        "orders their modules",
+        &["kmod"],
+        "https://github.com/kmod-project/kmod",
+    ),
     Tool {
         name: "haproxy",
         why: "a proxy to compare with",

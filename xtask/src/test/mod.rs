@@ -7,21 +7,19 @@
 mod checks;
 mod runner;
 mod suites;
-mod tally;
+pub(crate) mod tally;
 
 use std::{io, process::ExitCode, time::Instant};
 
 use anyhow::{Result, bail};
 
-use self::{
-    suites::Suite,
-    tally::{Row, Tally},
-};
+use self::{suites::Suite, tally::Row};
 use crate::{
     build::{self, BENCH, NAVIGATOR},
     process,
     progress::{say, step},
     setup::{self, Scope},
+    vm,
     workspace::Workspace,
 };
 
@@ -29,20 +27,7 @@ use crate::{
 pub(crate) fn command(workspace: &Workspace, names: &[String], extra: &[String]) -> ExitCode {
     let mut rows = Vec::new();
     let outcome = run(workspace, names, extra, &mut rows);
-    if !rows.is_empty() {
-        println!("\n{}", tally::table(&rows));
-    }
-    let mut sum: Tally = rows.iter().map(|row| row.tally).sum();
-    if let Err(error) = outcome {
-        eprintln!("error: {error:#}");
-        sum.failed += 1;
-    }
-    println!("{sum}");
-    if sum.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    tally::conclude(&rows, outcome)
 }
 
 fn run(
@@ -58,6 +43,10 @@ fn run(
         say(format_args!("suite {suite}"));
         match suite {
             Suite::Checks => rows.extend(checks::run(workspace)),
+            Suite::Vm => {
+                let kernels = vm::IN_THE_SUITE;
+                rows.extend(vm::run(workspace, &kernels, &[], extra, &mut io::stdout()));
+            }
             Suite::Unit | Suite::File(_) => {
                 let start = Instant::now();
                 let tally = runner::run(&mut suite.command(workspace, extra), &mut io::stdout());
@@ -85,7 +74,7 @@ fn require_root(chosen: &[Suite]) -> Result<()> {
 }
 
 fn prepare(workspace: &Workspace, chosen: &[Suite]) -> Result<()> {
-    let in_kernel = chosen.iter().any(Suite::needs_root);
+    let in_kernel = chosen.iter().any(Suite::runs_the_daemon);
     let scope = if in_kernel { Scope::All } else { Scope::Build };
     let toolchain = setup::ensure(workspace, scope)?;
     build::bpf(workspace, &toolchain, &[NAVIGATOR, BENCH])?;
@@ -98,10 +87,12 @@ fn prepare(workspace: &Workspace, chosen: &[Suite]) -> Result<()> {
     // Built first, so that the time of a suite is that of its tests. One that does not compile is
     // that suite's failure, when its turn comes.
     for suite in chosen.iter().filter(|suite| **suite != Suite::Checks) {
-        let mut command = suite.cargo(workspace);
-        let built = step(&format!("building suite {suite}"), || {
-            process::run(command.arg("--no-run"))
-        });
+        let built = match suite {
+            Suite::Vm => vm::build(workspace, &[]).map(drop),
+            suite => step(&format!("building suite {suite}"), || {
+                process::run(suite.cargo(workspace).arg("--no-run"))
+            }),
+        };
         if let Err(error) = built {
             say(format_args!("{error:#}"));
         }

@@ -15,6 +15,8 @@ pub(crate) enum Suite {
     Unit,
     /// A file of `tests/tests`, by its name.
     File(String),
+    /// Some of these on other kernels, in emulated machines.
+    Vm,
 }
 
 impl Suite {
@@ -23,12 +25,19 @@ impl Suite {
         matches!(self, Self::File(_))
     }
 
+    /// Whether it starts the daemon, and the programs that `setup` installs for that.
+    pub(crate) fn runs_the_daemon(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Vm)
+    }
+
     /// Cargo's command for its tests.
     pub(crate) fn cargo(&self, workspace: &Workspace) -> Command {
         let mut command = workspace.cargo();
         command.arg("test");
         match self {
-            Self::Checks | Self::Unit => command.args(["--lib", "--bins", "--no-fail-fast"]),
+            Self::Checks | Self::Unit | Self::Vm => {
+                command.args(["--lib", "--bins", "--no-fail-fast"])
+            }
             Self::File(name) => command.args(["--package=navigator-tests", "--test", name]),
         };
         command
@@ -48,6 +57,7 @@ impl fmt::Display for Suite {
             Self::Checks => "checks",
             Self::Unit => "unit",
             Self::File(name) => name,
+            Self::Vm => "vm",
         })
     }
 }
@@ -59,6 +69,7 @@ pub(crate) fn discover(workspace: &Workspace) -> Result<Vec<Suite>> {
     Ok([Suite::Checks, Suite::Unit]
         .into_iter()
         .chain(files)
+        .chain([Suite::Vm])
         .collect())
 }
 

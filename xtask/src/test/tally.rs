@@ -1,6 +1,8 @@
 //! Counting what passed and failed.
 
-use std::{fmt, iter::Sum, time::Duration};
+use std::{fmt, iter::Sum, process::ExitCode, time::Duration};
+
+use anyhow::Result;
 
 use crate::progress::seconds;
 
@@ -60,7 +62,7 @@ pub(crate) struct Row {
 }
 
 /// The table at the end.
-pub(crate) fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> String {
     let names = rows.iter().map(|row| row.name.chars().count());
     let width = names.max().unwrap_or(0).max("suite".len());
     let mut text = format!("{:width$}  passed  failed  time", "suite");
@@ -70,6 +72,24 @@ pub(crate) fn table(rows: &[Row]) -> String {
         text += &format!("\n{name:width$}  {passed:>6}  {failed:>6}  {time}");
     }
     text
+}
+
+/// Prints the table and, as the last line, the sum, in which an error is one more failure.
+pub(crate) fn conclude(rows: &[Row], outcome: Result<()>) -> ExitCode {
+    if !rows.is_empty() {
+        println!("\n{}", table(rows));
+    }
+    let mut sum: Tally = rows.iter().map(|row| row.tally).sum();
+    if let Err(error) = outcome {
+        eprintln!("error: {error:#}");
+        sum.failed += 1;
+    }
+    println!("{sum}");
+    if sum.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The number that stands before a word: `12` in `ok. 12 passed; 0 failed;`.

@@ -125,3 +125,36 @@ impl OpenError {
         }
     }
 }
+
+/// Whether this kernel is older than the first that knows XDP in frames of several buffers.
+pub(super) fn kernel_is_too_old() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| predates(&release))
+}
+
+fn predates(release: &str) -> bool {
+    const FIRST: (u32, u32) = (5, 18);
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next()?.parse().ok();
+    matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) < FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::predates;
+
+    #[test]
+    fn old_kernels_are_known_by_their_release() {
+        for old in ["5.17.0-1035-oem", "5.10.0-46-cloud-amd64\n", "4.19.1"] {
+            assert!(predates(old), "{old}");
+        }
+        for new in [
+            "5.18.0",
+            "5.19.0-50-generic\n",
+            "6.1.0-56",
+            "10.0",
+            "unknown",
+        ] {
+            assert!(!predates(new), "{new}");
+        }
+    }
+}

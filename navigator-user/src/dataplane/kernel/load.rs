@@ -70,7 +70,11 @@ pub(super) fn load(
     Ok(program)
 }
 
-fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<Ebpf, OpenError> {
+pub(super) fn load_object(
+    dir: &Path,
+    sizes: &Sizes,
+    globals: Option<&Globals>,
+) -> Result<Ebpf, OpenError> {
     let zero = Globals {
         local_mac: [0; 6],
         local_egress: 0,
@@ -106,7 +110,7 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
     loader.load(OBJECT).map_err(refused)
 }
 
-fn refused(error: EbpfError) -> OpenError {
+pub(super) fn refused(error: EbpfError) -> OpenError {
     let (what, io_error, log) = match &error {
         EbpfError::ProgramError(ProgramError::LoadError {
             io_error,
@@ -139,6 +143,14 @@ fn refused(error: EbpfError) -> OpenError {
         }
         (Some(libc::ENOMEM | libc::E2BIG), Some(io_error)) => {
             format!("{io_error}: not enough memory; lower [limits]")
+        }
+        // Refused before the verifier saw it: an old kernel does not know the flag.
+        (Some(libc::EINVAL), Some(io_error))
+            if log.is_empty() && super::error::kernel_is_too_old() =>
+        {
+            format!(
+                "{io_error}: this kernel has no XDP over several buffers; Navigator needs Linux 5.18 or later"
+            )
         }
         (_, Some(io_error)) => io_error.to_string(),
         (_, None) => error.to_string(),

@@ -15,6 +15,7 @@ mod mapping;
 mod pins;
 mod store;
 mod sys;
+mod verify;
 mod watch;
 
 pub use attach::{Attach, InterfaceSettings};
@@ -23,6 +24,7 @@ pub use error::OpenError;
 pub use interface::AttachMode;
 pub use load::LoadedProgram;
 pub use store::KernelStore;
+pub use verify::{Verified, verify_programs};
 
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
