@@ -13,6 +13,18 @@ use std::{
 /// Longest wait for a change to arrive in the tables.
 const SOON: Duration = Duration::from_secs(10);
 
+/// One client and two backends on the balancer's LAN.
+pub(crate) const PLAN: Plan = Plan {
+    clients: 1,
+    backends: BACKENDS,
+    far: 0,
+};
+pub(crate) const BACKENDS: u8 = 2;
+pub(crate) const NAMES: [&str; 2] = ["b1", "b2"];
+
+/// Requests for a VIP; enough that both backends get some.
+pub(crate) const REQUESTS: usize = 24;
+
 /// Runs a test in a lab of its own.
 pub(crate) fn run(plan: Plan, test: impl FnOnce(&Lab) -> Result<()>) {
     assert!(

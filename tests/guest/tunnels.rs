@@ -1,9 +1,9 @@
 //! Backends that unwrap by the kernel's tunnel devices, without any program of ours.
 
-use crate::support::{ask, instances, received, run, settle};
+use crate::support::{BACKENDS, NAMES, PLAN, REQUESTS, ask, instances, received, run, settle};
 use anyhow::{Result, ensure};
 use navigator_tests::lab::{
-    self, Lab, Plan,
+    self, Lab,
     config::{Config, Mode, RegistryKind},
     curl::upload,
     host::Host,
@@ -11,17 +11,6 @@ use navigator_tests::lab::{
     nginx::Nginx,
 };
 use std::net::IpAddr;
-
-const PLAN: Plan = Plan {
-    clients: 1,
-    backends: 2,
-    far: 0,
-};
-const BACKENDS: u8 = 2;
-const NAMES: [&str; 2] = ["b1", "b2"];
-
-/// Requests for a VIP; enough that both backends get some.
-const REQUESTS: usize = 24;
 
 /// Makes the hosts backends whose packets the devices that `tunnels` makes unwrap, and starts
 /// their servers. `tunnels` is given a host's addresses and answers with lines of `ip`.

@@ -14,9 +14,9 @@ pub const LAN_MTU: u32 = 1600;
 /// MTU of the clients, as on the Internet.
 pub const CLIENT_MTU: u32 = 1500;
 
-/// Offloads that must be off at whoever sends into a veth that leads to XDP:
-/// a redirected packet would arrive with half a checksum, a large one not at all.
-const NO_OFFLOADS: &str = "tx off tso off gso off";
+/// Offloads that must be off at whoever sends into a veth that leads to XDP: a redirected
+/// packet would arrive with half a checksum, a large one not at all, a VLAN tag beside the packet.
+const NO_OFFLOADS: &str = "tx off tso off gso off txvlan off";
 
 /// One end of a cable.
 #[derive(Clone, Copy, Debug)]
