@@ -1,7 +1,10 @@
 //! Plots for the documents, as SVG.
 
 use anyhow::{Result, anyhow};
-use plotters::prelude::*;
+use plotters::{
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
 use std::path::Path;
 
 const SIZE: (u32, u32) = (860, 420);
@@ -47,27 +50,30 @@ fn draw_bars(file: &Path, plot: &Bars<'_>) -> Result<(), Box<dyn std::error::Err
     let root = SVGBackend::new(file, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(plot.title, (FONT, 18))
+        .caption(plot.title, (FONT, 21))
         .margin(12)
         .x_label_area_size(32)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..plot.groups.len() as f64, 0.0..top)?;
-    let name = |x: &f64| {
-        let group = plot.groups.get(x.floor() as usize);
-        let centred = (x.fract() - 0.5).abs() < 0.01;
-        group.filter(|_| centred).map_or("", |name| name).to_owned()
-    };
     chart
         .configure_mesh()
         .disable_x_mesh()
         .disable_x_axis()
-        .x_labels(2 * plot.groups.len() + 1)
-        .x_label_formatter(&name)
-        .x_label_style((FONT, 15))
         .y_desc(plot.axis)
-        .y_label_style((FONT, 13))
+        .y_label_formatter(&|height| height.to_string())
+        .y_label_style((FONT, 15))
         .light_line_style(WHITE)
         .draw()?;
+    let centred = TextStyle::from((FONT, 17)).pos(Pos::new(HPos::Center, VPos::Top));
+    let names = plot.groups.iter().enumerate().map(|(group, name)| {
+        // A little below the axis.
+        Text::new(
+            (*name).to_owned(),
+            (group as f64 + 0.5, top * -0.02),
+            centred.clone(),
+        )
+    });
+    chart.draw_series(names)?;
     // A group takes 1; a tenth on either side stays free.
     let width = 0.8 / plot.series.len() as f64;
     for (index, (name, heights)) in plot.series.iter().enumerate() {
@@ -85,7 +91,7 @@ fn draw_bars(file: &Path, plot: &Bars<'_>) -> Result<(), Box<dyn std::error::Err
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.85))
-        .label_font((FONT, 13))
+        .label_font((FONT, 15))
         .draw()?;
     root.present()?;
     Ok(())

@@ -63,12 +63,8 @@ enum Command {
         /// Versions of Linux
         #[arg(value_name = "KERNEL", default_values_t = vm::IN_THE_SUITE.map(str::to_owned))]
         kernels: Vec<String>,
-        /// Only these of what runs in a machine: programs, packets, guest
-        #[arg(long, value_name = "NAME", value_delimiter = ',')]
-        suite: Vec<String>,
-        /// Passed on to the test binaries (a filter, --nocapture, …)
-        #[arg(last = true, value_name = "ARGS")]
-        extra: Vec<String>,
+        #[command(flatten)]
+        options: vm::Options,
     },
     /// Show Navigator at work in network namespaces
     Demo {
@@ -123,11 +119,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Command::Build { release } => build::command(&workspace, release)?,
         Command::Test { suite, extra } => return Ok(test::command(&workspace, &suite, &extra)),
-        Command::Vm {
-            kernels,
-            suite,
-            extra,
-        } => return Ok(vm::command(&workspace, &kernels, &suite, &extra)),
+        Command::Vm { kernels, options } => {
+            return Ok(vm::command(&workspace, &kernels, &options));
+        }
         Command::Demo { args } => run::demo(&workspace, &args)?,
         Command::Fuzz { args } => run::fuzz(&workspace, &args)?,
         Command::Bench { kind, args } => {

@@ -38,14 +38,19 @@ fn run(
 ) -> Result<()> {
     let chosen = suites::choose(suites::discover(workspace)?, names)?;
     require_root(&chosen)?;
-    prepare(workspace, &chosen)?;
+    prepare(workspace, &chosen, extra)?;
     for suite in chosen {
         say(format_args!("suite {suite}"));
         match suite {
             Suite::Checks => rows.extend(checks::run(workspace)),
             Suite::Vm => {
                 let kernels = vm::IN_THE_SUITE;
-                rows.extend(vm::run(workspace, &kernels, &[], extra, &mut io::stdout()));
+                rows.extend(vm::run(
+                    workspace,
+                    &kernels,
+                    &vm::Options::everything(extra),
+                    &mut io::stdout(),
+                ));
             }
             Suite::Unit | Suite::File(_) => {
                 let start = Instant::now();
@@ -73,7 +78,7 @@ fn require_root(chosen: &[Suite]) -> Result<()> {
     );
 }
 
-fn prepare(workspace: &Workspace, chosen: &[Suite]) -> Result<()> {
+fn prepare(workspace: &Workspace, chosen: &[Suite], extra: &[String]) -> Result<()> {
     let in_kernel = chosen.iter().any(Suite::runs_the_daemon);
     let scope = if in_kernel { Scope::All } else { Scope::Build };
     let toolchain = setup::ensure(workspace, scope)?;
@@ -88,7 +93,7 @@ fn prepare(workspace: &Workspace, chosen: &[Suite]) -> Result<()> {
     // that suite's failure, when its turn comes.
     for suite in chosen.iter().filter(|suite| **suite != Suite::Checks) {
         let built = match suite {
-            Suite::Vm => vm::build(workspace, &[]).map(drop),
+            Suite::Vm => vm::build(workspace, &vm::Options::everything(extra)).map(drop),
             suite => step(&format!("building suite {suite}"), || {
                 process::run(suite.cargo(workspace).arg("--no-run"))
             }),

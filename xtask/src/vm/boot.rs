@@ -14,16 +14,20 @@ use super::{
 };
 use crate::{process, progress::say, test::tally::Tally};
 
-/// When a machine that is still running is turned off.
-const SECONDS: u32 = 600;
 const MEGABYTES: u32 = 2048;
 
-/// Boots, shows the console and counts.
+/// Boots, shows the console and counts. A machine that is still running after so many minutes is
+/// turned off.
 ///
 /// # Errors
 /// The emulator cannot be started.
-pub(crate) fn run(kernel: &Kernel, initramfs: &Path, out: &mut impl Write) -> Result<Tally> {
-    let mut command = command(kernel, initramfs);
+pub(crate) fn run(
+    kernel: &Kernel,
+    initramfs: &Path,
+    minutes: u32,
+    out: &mut impl Write,
+) -> Result<Tally> {
+    let mut command = command(kernel, initramfs, minutes);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -34,17 +38,17 @@ pub(crate) fn run(kernel: &Kernel, initramfs: &Path, out: &mut impl Write) -> Re
     let status = child.wait().context("cannot wait for the emulator")?;
     if !status.success() {
         say(format_args!(
-            "the machine was turned off after {SECONDS} s, or the emulator failed ({status})"
+            "the machine was turned off after {minutes} minutes, or the emulator failed ({status})"
         ));
     }
     Ok(counted?.concluded(status.success()))
 }
 
-fn command(kernel: &Kernel, initramfs: &Path) -> Command {
+fn command(kernel: &Kernel, initramfs: &Path, minutes: u32) -> Command {
     let mut command = Command::new("timeout");
     command
         // In the foreground, an interrupt reaches the emulator too.
-        .args(["--foreground", "--kill-after=5", &SECONDS.to_string()])
+        .args(["--foreground", "--kill-after=5", &format!("{minutes}m")])
         .arg("qemu-system-x86_64")
         .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-M", "q35"])
         .args(["-m", &MEGABYTES.to_string(), "-smp", "2"])
