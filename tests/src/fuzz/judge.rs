@@ -271,6 +271,14 @@ fn replied(came: &[u8], packet: Packet, left: &[u8], out: Packet) -> Result<Fate
         right == wanted,
         "the answer's checksum is {right:?}, not {wanted:?}"
     );
+    if !echo && matches!(out.protocol, protocol::ICMP | protocol::ICMPV6) {
+        let quote = left.get(out.transport + 8..out.end).unwrap_or_default();
+        must!(quote.len() >= 28, "the answer quotes too little");
+        must!(
+            came[packet.ip..packet.end].starts_with(quote),
+            "the answer quotes another packet"
+        );
+    }
     Ok(Fate::Replied)
 }
 
