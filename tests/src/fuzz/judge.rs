@@ -302,11 +302,7 @@ mod tests {
 
     /// What leaves for the first backend of the VIP with this number.
     fn left(number: u8, came: &[u8]) -> Outcome {
-        let vip = VipKey {
-            address: Family::V4.vip(number, 80).ip(),
-            protocol: Protocol::Tcp,
-            port: 80,
-        };
+        let vip = VipKey::new(Family::V4.vip(number, 80).ip(), Protocol::Tcp, 80);
         let backend = Family::V4.backend(1, 80);
         match number {
             4 => ipip(vip, backend, Family::V4.local())(came),
