@@ -121,6 +121,8 @@ pub enum Mode {
     L2 = 1,
     /// Wrap into an IP header of the backend's family (direct server return across routers).
     Ipip = 2,
+    /// Rewrite addresses and ports, and those of the replies back (full NAT).
+    Nat = 4,
 }
 
 impl Mode {
@@ -129,6 +131,7 @@ impl Mode {
         match byte {
             1 => Some(Self::L2),
             2 => Some(Self::Ipip),
+            4 => Some(Self::Nat),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The Internet checksum (RFC 1071), over 16-bit words as loaded natively
 //! from a packet: the one's complement sum is the same in either byte order.
 
+use crate::addr::Addr;
 use core::net::Ipv4Addr;
 
 /// Folds a sum of up to 2^16 words to 16 bits; two folds always suffice for 32 bits.
@@ -22,6 +23,34 @@ pub const fn replaced(checksum: u16, old: u16, new: u16) -> u16 {
         0 => 0xffff,
         checksum => checksum,
     }
+}
+
+/// Folds a sum of any number of 32-bit words to 16 bits.
+#[inline(always)]
+pub const fn fold_wide(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    fold(sum as u32)
+}
+
+/// An address as 32-bit words, summed up: enough room for 2^30 of them.
+#[inline(always)]
+pub const fn wide(addr: Addr) -> u64 {
+    (addr.hi & 0xffff_ffff) + (addr.hi >> 32) + (addr.lo & 0xffff_ffff) + (addr.lo >> 32)
+}
+
+/// What has to be added to a sum that contains `old` so that it contains `new`; both are sums of
+/// up to 16 32-bit words.
+#[inline(always)]
+pub const fn change(old: u64, new: u64) -> u16 {
+    // 2^36 - 16 is a multiple of 2^16 - 1 and more than any such sum: one's complement takes it for 0.
+    fold_wide(new + ((1 << 36) - 16 - old))
+}
+
+/// A checksum field after a [`change`] of what it covers (RFC 1624, equation 3).
+#[inline(always)]
+pub const fn adjust(field: u16, change: u16) -> u16 {
+    !fold(!field as u32 + change as u32)
 }
 
 /// Version 4, five words, no TOS: the first 16 bits of an outer IPv4 header, loaded natively.

@@ -27,6 +27,7 @@ pub mod hash;
 pub mod limit;
 pub mod mac;
 pub mod maps;
+pub mod nat;
 pub mod reason;
 pub mod slot;
 pub mod vip;

@@ -43,11 +43,16 @@ pub const EGRESS: MapSpec = spec("EGRESS", 2, 8);
 /// The same interfaces for redirection, or those below VLAN devices: devmap by egress index.
 pub const EGRESS_DEVS: MapSpec = spec("EGRESS_DEVS", 1, 8);
 /// Packets and bytes by backend id: per-CPU array of [`crate::reason::Traffic`].
-pub const BACKEND_COUNTERS: MapSpec = spec("BACKEND_COUNTERS", 1, 16);
+pub const BACKEND_COUNTERS: MapSpec =
+    spec("BACKEND_COUNTERS", 2, size_of::<crate::reason::Traffic>());
 /// Packets by reason and event: per-CPU array of `u64`, see [`crate::reason`].
 pub const REASON_COUNTERS: MapSpec = spec("REASON_COUNTERS", 2, 8);
 /// Token buckets of the program's own answers: per-CPU array of `u64`, see [`crate::limit`].
 pub const LIMITS: MapSpec = spec("LIMITS", 1, 8);
+/// NAT flows by the hash of the client's tuple: hash of [`crate::nat::NatForward`].
+pub const NAT_FORWARD: MapSpec = spec("NAT_FORWARD", 1, size_of::<crate::nat::NatForward>());
+/// NAT flows by the hash of the reply's tuple: hash of [`crate::nat::NatReverse`].
+pub const NAT_REVERSE: MapSpec = spec("NAT_REVERSE", 1, size_of::<crate::nat::NatReverse>());
 /// What a new daemon must know of the old one: array of words, mapped; see [`meta`].
 pub const META: MapSpec = spec("META", 1, 8);
 
@@ -66,6 +71,8 @@ pub const ALL: &[MapSpec] = &[
     BACKEND_COUNTERS,
     REASON_COUNTERS,
     LIMITS,
+    NAT_FORWARD,
+    NAT_REVERSE,
     META,
 ];
 
@@ -92,6 +99,8 @@ pub mod default_entries {
     pub const BACKENDS: u32 = 1 << 14;
     /// Sets of the flow cache, a power of two: 2^20 flows, 16 MiB.
     pub const FLOW_SETS: u32 = 1 << 18;
+    /// NAT flows, of a data plane with source addresses for them: 86 MiB.
+    pub const NAT_FLOWS: u32 = 1 << 18;
 }
 
 /// Indexes into [`META`].
@@ -117,6 +126,14 @@ pub mod globals {
     pub const FLOW_SET_MASK: &str = "FLOW_SET_MASK";
     /// `u32`: units of [`crate::flow::coarse_time`] after which a silent flow is forgotten.
     pub const FLOW_LIFETIME: &str = "FLOW_LIFETIME";
+    /// `[Addr; NAT_SOURCES]`: IPv4 source addresses of NAT flows.
+    pub const NAT_SOURCES_V4: &str = "NAT_SOURCES_V4";
+    /// `[Addr; NAT_SOURCES]`: IPv6 source addresses of NAT flows.
+    pub const NAT_SOURCES_V6: &str = "NAT_SOURCES_V6";
+    /// `[u32; 2]`: how many of each there are, IPv4 first.
+    pub const NAT_SOURCE_COUNTS: &str = "NAT_SOURCE_COUNTS";
+    /// `[u32; 2]`: the first port of NAT flows, and how many there are.
+    pub const NAT_PORTS: &str = "NAT_PORTS";
 }
 
 /// Names of the programs in the object file.

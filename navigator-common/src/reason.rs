@@ -23,6 +23,15 @@ macro_rules! reasons {
             /// Every reason, in the order of its counter.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The reason with this [`Reason::index`].
+            #[inline(always)]
+            pub const fn from_index(index: u32) -> Option<Self> {
+                match index {
+                    $(index if index == Self::$variant as u32 => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
             /// Its name in counters, metrics and commands.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -95,6 +104,20 @@ reasons! {
     DropNoHeadroom = "drop_no_headroom", Drop;
     /// The interface that leads to the backend could not be used.
     DropNoEgress = "drop_no_egress", Drop;
+    /// For a NAT source address that is this host's own, and of no NAT flow.
+    PassNatHost = "pass_nat_host", Pass;
+    /// A TCP segment for a NAT VIP that opens no connection, of no known flow.
+    DropNatUnknown = "drop_nat_unknown", Drop;
+    /// Of a NAT flow whose backend can no longer serve it.
+    DropNatGone = "drop_nat_gone", Drop;
+    /// A new flow of a NAT VIP, and the NAT tables are full.
+    DropNatFull = "drop_nat_full", Drop;
+    /// A new flow of a NAT VIP, and no source port was free in 16 tries.
+    DropNatPorts = "drop_nat_ports", Drop;
+    /// A new flow of a NAT VIP whose place in the NAT tables another flow has.
+    DropNatCollision = "drop_nat_collision", Drop;
+    /// For a NAT source address, and of no NAT flow.
+    DropNatStray = "drop_nat_stray", Drop;
     /// The maps contradict each other; never seen in a healthy system.
     DropCorrupt = "drop_corrupt", Drop;
 }
@@ -132,6 +155,8 @@ events! {
     FlowLostRace = "flow_lost_race";
     /// All entries of the set hold established flows; the flow was not remembered.
     FlowSetFull = "flow_set_full";
+    /// A flow was put into the NAT tables.
+    NatOpened = "nat_opened";
 }
 
 /// First counter of the events; reasons are counted below it.
@@ -156,7 +181,7 @@ impl Event {
     }
 }
 
-/// What a backend was sent: the value of the backend counters' array.
+/// What a backend was sent, and what it sent back: the value of the backend counters' array.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {
@@ -164,12 +189,16 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes forwarded: the clients' IP packets, without Ethernet and tunnel headers.
     pub bytes: u64,
+    /// Replies of NAT flows; those of other modes go past the balancer.
+    pub reply_packets: u64,
+    /// Bytes of those replies: IP packets, without Ethernet headers.
+    pub reply_bytes: u64,
 }
 
 const _: () = {
     assert!(Reason::ALL.len() <= FIRST_EVENT as usize);
     assert!(FIRST_EVENT as usize + Event::ALL.len() <= COUNTERS as usize);
-    assert!(size_of::<Traffic>() == 16);
+    assert!(size_of::<Traffic>() == 32);
 };
 
 #[cfg(test)]
@@ -195,6 +224,10 @@ mod tests {
             );
             assert!(reason.describe().ends_with('.'));
         }
+        for &reason in Reason::ALL {
+            assert_eq!(Reason::from_index(reason.index()), Some(reason));
+        }
+        assert_eq!(Reason::from_index(Reason::ALL.len() as u32), None);
         for &event in Event::ALL {
             assert!(seen.insert(event.name()), "{} twice", event.name());
         }

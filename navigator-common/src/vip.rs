@@ -58,7 +58,7 @@ pub const fn addr_buckets(addr: Addr, buckets: u32) -> (u32, u32) {
 /// | 0–31 | first entry of the address's port table |
 /// | 32–36 | log2 of the port table's size, 0–16 |
 /// | 37–39 | room for ranges behind the table: 0 for none, n for 2^(n-1), at most [`MAX_RANGES`] |
-/// | 40–47 | flags: [`AddrWord::PASS_UNSERVED`] |
+/// | 40–47 | flags: [`AddrWord::PASS_UNSERVED`], [`AddrWord::SNAT`] |
 /// | 48–63 | multiplier of the port hash; 0 marks a withdrawn entry |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,6 +70,8 @@ pub const MAX_RANGES: u32 = 64;
 impl AddrWord {
     /// Flag: packets for ports (or protocols) that no VIP serves go to the host; else they are dropped.
     pub const PASS_UNSERVED: u8 = 1;
+    /// Flag: NAT flows have this address as their source, so that replies come to it.
+    pub const SNAT: u8 = 1 << 7;
 
     /// Packs a word. `multiplier` must not be 0, nor `log2_size` over 16.
     pub const fn new(base: u32, log2_size: u8, flags: u8, multiplier: u16) -> Self {
@@ -136,6 +138,12 @@ impl AddrWord {
     #[inline(always)]
     pub const fn passes_unserved(self) -> bool {
         self.flags() & Self::PASS_UNSERVED != 0
+    }
+
+    /// Whether NAT flows have this address as their source.
+    #[inline(always)]
+    pub const fn is_snat(self) -> bool {
+        self.flags() & Self::SNAT != 0
     }
 
     /// Multiplier of the port hash.
@@ -227,7 +235,7 @@ impl PortWord {
 /// | bits | meaning |
 /// |---|---|
 /// | 0–31 | first slot of its table |
-/// | 32–47 | flags: [`VipWord::TRACK_ALL`], [`VipWord::FOLLOW_TABLE`] |
+/// | 32–47 | flags: [`VipWord::TRACK_ALL`], [`VipWord::FOLLOW_TABLE`], [`VipWord::NAT`] |
 /// | 48–63 | zero |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -238,6 +246,8 @@ impl VipWord {
     pub const TRACK_ALL: u16 = 1;
     /// Flag: UDP flows follow the table at once, none is remembered (`udp = rehash`).
     pub const FOLLOW_TABLE: u16 = 2;
+    /// Flag: its flows are looked up in the NAT tables first (`mode = "nat"`).
+    pub const NAT: u16 = 1 << 8;
 
     /// Packs a word.
     pub const fn new(base: u32, flags: u16) -> Self {

@@ -146,6 +146,9 @@ pub enum ForwardMode {
     L2,
     /// IP in IP: backends anywhere, tunnel decapsulation and VIP on their `lo`.
     Ipip,
+    /// Full NAT: backends anywhere that the balancer reaches, on any port, with no change to
+    /// them; replies go through the balancer.
+    Nat,
 }
 
 impl fmt::Display for ForwardMode {
@@ -153,6 +156,7 @@ impl fmt::Display for ForwardMode {
         f.write_str(match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
+            Self::Nat => "nat",
         })
     }
 }

@@ -28,6 +28,18 @@ pub(crate) fn forwarded(backend: u32, length: u32) {
     }
 }
 
+/// A reply of `length` bytes of `backend` leaves for its client.
+#[inline(always)]
+pub(crate) fn replied(backend: u32, length: u32) {
+    if let Some(traffic) = BACKEND_COUNTERS.get_ptr_mut(backend) {
+        // SAFETY: a live map value of this CPU, which nobody else writes.
+        unsafe {
+            (*traffic).reply_packets += 1;
+            (*traffic).reply_bytes += u64::from(length);
+        }
+    }
+}
+
 #[inline(always)]
 fn increment(index: u32) {
     if let Some(counter) = REASON_COUNTERS.get_ptr_mut(index) {

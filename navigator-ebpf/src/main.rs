@@ -12,6 +12,8 @@
 )]
 #![feature(core_intrinsics)]
 
+mod atomic;
+mod clock;
 mod count;
 mod flow;
 mod forward;
@@ -19,6 +21,7 @@ mod globals;
 mod icmp;
 mod limit;
 mod maps;
+mod nat;
 mod odd;
 mod packet;
 mod parse;
@@ -31,7 +34,11 @@ mod decap;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::info;
-use navigator_common::reason::{Reason, Verdict};
+use maps::load;
+use navigator_common::{
+    reason::{Reason, Verdict},
+    vip::VipWord,
+};
 use packet::Frame;
 use parse::NoFlow;
 use vlan::Taken;
@@ -65,11 +72,22 @@ fn balance(ctx: &XdpContext, taken: &mut Taken) -> Result<u32, Reason> {
     let address = vip::find_address(destination.address).ok_or(Reason::PassNotVip)?;
     let flow = match parse::flow(&frame, &destination) {
         Ok(flow) => flow,
-        Err(NoFlow::Icmp(message)) => icmp::flow(ctx, destination.family, message)?,
-        Err(problem) => return Err(vip::unserved(problem, address)),
+        Err(NoFlow::Icmp(message)) => icmp::flow(ctx, destination.family, message)
+            .map_err(|reason| nat::or_hosts(reason, address))?,
+        Err(problem) => return Err(nat::or_hosts(vip::unserved(problem, address), address)),
     };
-    let vip = vip::find(address, &flow)?;
-    let chosen = select::backend(&flow, vip)?;
+    let vip = match vip::find(address, &flow) {
+        Ok(vip) => vip,
+        Err(_) if address.is_snat() => return nat::to_client(ctx, &flow, address),
+        Err(reason) => return Err(reason),
+    };
+    let table = VipWord(load(&vip.word));
+    if table.flags() & VipWord::NAT != 0
+        && let Some(action) = nat::to_backend(ctx, &flow, vip, table)?
+    {
+        return Ok(action);
+    }
+    let chosen = select::backend(&flow, vip, table)?;
     refuse::loops(&frame, &chosen)?;
     let action = forward::send(frame, &flow, &chosen)?;
     count::forwarded(chosen.id, flow.length);

@@ -4,7 +4,7 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, DevMap, LpmTrie, PerCpuArray},
+    maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray},
 };
 use navigator_common::{
     backend::Backend,
@@ -15,9 +15,17 @@ use navigator_common::{
         ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS, META_WORDS, PORT_ENTRIES, PREFIX_ENTRIES,
         VIP_ENTRIES, default_entries,
     },
+    nat::{NatForward, NatReverse},
     reason::{COUNTERS, Traffic},
     vip::{AddrBucket, Vip},
 };
+
+/// The entries of a NAT flow.
+#[repr(C)]
+pub(crate) struct NatScratch {
+    pub(crate) forward: NatForward,
+    pub(crate) reverse: NatReverse,
+}
 
 /// User space writes these arrays through a mapping.
 const MAPPED: u32 = BPF_F_MMAPABLE;
@@ -55,6 +63,15 @@ pub(crate) static BACKEND_COUNTERS: PerCpuArray<Traffic> =
 pub(crate) static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 #[map]
 pub(crate) static LIMITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(BUCKETS, 0);
+#[map]
+pub(crate) static NAT_FORWARD: HashMap<u64, NatForward> =
+    HashMap::with_max_entries(default_entries::NAT_FLOWS, 0);
+#[map]
+pub(crate) static NAT_REVERSE: HashMap<u64, NatReverse> =
+    HashMap::with_max_entries(default_entries::NAT_FLOWS, 0);
+/// Where a CPU puts the entries of a new flow together: they are too long for the stack.
+#[map]
+pub(crate) static NAT_SCRATCH: PerCpuArray<NatScratch> = PerCpuArray::with_max_entries(1, 0);
 /// Not read here: it carries what a new daemon must know of the old one.
 #[map]
 static META: Array<u64> = Array::with_max_entries(META_WORDS, MAPPED);

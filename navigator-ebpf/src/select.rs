@@ -25,9 +25,8 @@ pub(crate) struct Chosen {
 
 /// Picks the backend for a packet of `flow`.
 #[inline(always)]
-pub(crate) fn backend(flow: &Flow, vip: &Vip) -> Result<Chosen, Reason> {
-    let table = VipWord(load(&vip.word));
-    let index = table.base() + slot_index(flow.hash, vip.slots as u32);
+pub(crate) fn backend(flow: &Flow, vip: &Vip, table: VipWord) -> Result<Chosen, Reason> {
+    let index = slot_of(flow, vip, table);
     let slot = Slot(load(SLOTS.get(index).ok_or(Reason::DropCorrupt)?));
     let asks_memory = slot.is_tracked() || table.flags() & VipWord::TRACK_ALL != 0;
     let follows = table.flags() & VipWord::FOLLOW_TABLE != 0 && flow.protocol == UDP;
@@ -36,6 +35,12 @@ pub(crate) fn backend(flow: &Flow, vip: &Vip) -> Result<Chosen, Reason> {
     } else {
         current(slot)
     }
+}
+
+/// The index of the slot that a flow falls into; `table` is the VIP's word.
+#[inline(always)]
+pub(crate) fn slot_of(flow: &Flow, vip: &Vip, table: VipWord) -> u32 {
+    table.base() + slot_index(flow.hash, vip.slots as u32)
 }
 
 /// The backend that a slot's new flows go to.

@@ -106,6 +106,10 @@ pub struct VipView {
     pub packets: u64,
     /// Bytes forwarded.
     pub bytes: u64,
+    /// Replies brought to clients, in mode `nat`.
+    pub reply_packets: u64,
+    /// Bytes of these.
+    pub reply_bytes: u64,
     /// Packets forwarded per second, over the last second or so.
     pub packets_per_second: f64,
     /// Bytes forwarded per second, over the last second or so.
@@ -151,6 +155,10 @@ pub struct BackendView {
     pub packets: u64,
     /// Bytes forwarded.
     pub bytes: u64,
+    /// Replies brought to clients, in mode `nat`.
+    pub reply_packets: u64,
+    /// Bytes of these.
+    pub reply_bytes: u64,
     /// Packets forwarded per second, over the last second or so.
     pub packets_per_second: f64,
     /// Bytes forwarded per second, over the last second or so.

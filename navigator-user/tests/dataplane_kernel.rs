@@ -22,6 +22,7 @@ use navigator_user::dataplane::{
     kernel::{
         Attach, AttachMode, InterfaceSettings, KernelDataplane, KernelSettings, OpenError, detach,
     },
+    nat::NatSettings,
     store::Sizes,
 };
 use nix::{
@@ -40,6 +41,7 @@ const SIZES: Sizes = Sizes {
     slots: 4096,
     backends: 64,
     flow_sets: 64,
+    nat_flows: 1,
 };
 
 /// A pin directory of one test; whatever is pinned there is taken out at the end.
@@ -61,6 +63,7 @@ impl Pins {
             hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
             plan_seed: 42,
             sizes: SIZES,
+            nat: NatSettings::default(),
         }
     }
 
@@ -217,6 +220,7 @@ fn pins_of_another_identity_size_or_version_are_refused() {
     let odd = KernelSettings {
         sizes: Sizes {
             flow_sets: 100,
+            nat_flows: 1,
             ..SIZES
         },
         ..settings
@@ -402,6 +406,7 @@ fn the_program_forwards_by_the_tables_that_were_written() {
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         plan_seed: 42,
         sizes: SIZES,
+        nat: NatSettings::default(),
     };
     let mut plane = KernelDataplane::open(settings).unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];
@@ -476,6 +481,7 @@ fn a_transport_header_that_tells_an_impossible_length_is_malformed() {
         hash_key: HashKey::from_words([1, 3, 5, 7, 9]),
         plan_seed: 42,
         sizes: SIZES,
+        nat: NatSettings::default(),
     })
     .unwrap();
     let balancer = [2, 0, 0, 0, 0, 1];

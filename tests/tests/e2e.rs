@@ -21,6 +21,8 @@ mod icmp;
 mod lab;
 #[path = "e2e/modes.rs"]
 mod modes;
+#[path = "e2e/nat.rs"]
+mod nat;
 #[path = "e2e/restart.rs"]
 mod restart;
 #[path = "e2e/services.rs"]

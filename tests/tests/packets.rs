@@ -37,6 +37,14 @@ mod kinds;
 mod l2;
 #[path = "packets/malformed.rs"]
 mod malformed;
+#[path = "packets/nat.rs"]
+mod nat;
+#[path = "packets/nat_icmp.rs"]
+mod nat_icmp;
+#[path = "packets/nat_life.rs"]
+mod nat_life;
+#[path = "packets/nat_odd.rs"]
+mod nat_odd;
 #[path = "packets/pass.rs"]
 mod pass;
 #[path = "packets/redirect.rs"]

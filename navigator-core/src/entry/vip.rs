@@ -83,7 +83,11 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
     let protocol = fields
         .choice("protocol", &protocols)?
         .unwrap_or(Protocol::Tcp);
-    let modes = [("l2", ForwardMode::L2), ("ipip", ForwardMode::Ipip)];
+    let modes = [
+        ("l2", ForwardMode::L2),
+        ("ipip", ForwardMode::Ipip),
+        ("nat", ForwardMode::Nat),
+    ];
     let on_down = [("keep", OnDown::Keep), ("reset", OnDown::Reset)];
     let on_empty = [("drop", OnEmpty::Drop), ("open", OnEmpty::Open)];
     let udp = [("rehash", UdpPolicy::Rehash), ("sticky", UdpPolicy::Sticky)];

@@ -1,6 +1,6 @@
 //! How a packet is brought to its backend.
 
-mod ethernet;
+pub(crate) mod ethernet;
 mod ipip;
 mod l2;
 

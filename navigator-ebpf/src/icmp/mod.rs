@@ -15,6 +15,7 @@ use crate::{
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use navigator_common::reason::Reason;
 use quote::Quoted;
+pub(crate) use quote::transport_offset as ipv6_transport;
 
 /// Where an ICMP message is.
 #[derive(Clone, Copy)]
@@ -27,7 +28,8 @@ pub(crate) struct Message {
 
 /// Length of the part that all messages have: type, code, checksum, and four bytes whose
 /// meaning depends on the type.
-const HEADER: usize = 8;
+pub(crate) const MESSAGE_HEADER: usize = 8;
+const HEADER: usize = MESSAGE_HEADER;
 
 /// No way to a message is longer: Ethernet, IP, and the options or extension headers that are
 /// walked through.

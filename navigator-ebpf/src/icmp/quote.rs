@@ -121,8 +121,8 @@ pub(super) fn flow_v6(
     if source != vip {
         return Err(Fate::Passed);
     }
-    let (protocol, transport) = transport(frame, next, at + IPV6_LEN, end)?;
-    let ports = turned_ports(transport);
+    let (protocol, at) = transport(frame, next, at + IPV6_LEN, end)?;
+    let ports = turned_ports(view(frame, at, LEAST, end)?);
     Ok(Quoted {
         hash: hash::flow_v6(&globals::hash_key(), client, vip, ports, protocol),
         ports,
@@ -130,7 +130,19 @@ pub(super) fn flow_v6(
     })
 }
 
-/// Protocol and header of TCP or UDP behind the extension headers at `at`, the first of which
+/// Where the TCP or UDP header of an IPv6 packet is, behind extension headers that start at `at`
+/// with one of type `next`.
+#[inline(always)]
+pub(crate) fn transport_offset(
+    frame: &Frame<'_>,
+    next: u8,
+    at: usize,
+    end: usize,
+) -> Option<usize> {
+    transport(frame, next, at, end).ok().map(|(_, at)| at)
+}
+
+/// Protocol and place of the TCP or UDP header behind the extension headers at `at`, the first of which
 /// is of type `next`.
 #[inline(always)]
 fn transport(
@@ -138,10 +150,10 @@ fn transport(
     mut next: u8,
     mut at: usize,
     end: usize,
-) -> Result<(u8, View), Fate> {
+) -> Result<(u8, usize), Fate> {
     for _ in 0..=EXTENSIONS {
         if next == TCP || next == UDP {
-            return Ok((next, view(frame, at, LEAST, end)?));
+            return Ok((next, at));
         }
         if !matches!(
             next,

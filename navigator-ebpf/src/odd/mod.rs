@@ -10,6 +10,8 @@ mod v4;
 mod v6;
 mod walk;
 
+pub(crate) use walk::transport_offset;
+
 use crate::{
     icmp::Message,
     packet::Frame,

@@ -82,6 +82,14 @@ impl Walk {
     }
 }
 
+/// Where in the frame the TCP or UDP header of an IPv6 packet is that a walk has led to before.
+#[inline(always)]
+pub(crate) fn transport_offset(frame: &Frame<'_>) -> Option<usize> {
+    let word = navigator_walk(frame.context());
+    let sound = word >> word::FLAW == Flaw::No as u64;
+    sound.then_some(ETH_LEN + (word >> word::AT & word::AT_MASK) as usize)
+}
+
 /// Length of the IP packet, if the frame has all of it.
 #[inline(always)]
 fn length(frame: &Frame<'_>) -> Result<usize, Flaw> {

@@ -84,6 +84,8 @@ fn web() -> VipView {
         at_risk_slots: 25,
         packets: 5000,
         bytes: 640_000,
+        reply_packets: 0,
+        reply_bytes: 0,
         packets_per_second: 1234.0,
         bytes_per_second: 3.4e6,
         problem: String::new(),
@@ -133,6 +135,8 @@ fn backend(ip: [u8; 4], state: State, slots: u32) -> BackendView {
         at_risk_slots: 25,
         packets: u64::from(slots),
         bytes: 2 * u64::from(slots),
+        reply_packets: 0,
+        reply_bytes: 0,
         packets_per_second: f64::from(slots),
         bytes_per_second: f64::from(slots) * 1000.0,
     }

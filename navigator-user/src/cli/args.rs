@@ -221,8 +221,9 @@ pub struct VipArgs {
     /// The service whose instances serve it.
     #[arg(long)]
     pub service: ServiceName,
-    /// How packets reach the backends: `l2` on the same LAN, `ipip` anywhere.
-    #[arg(long, value_parser = ["l2", "ipip"], default_value = "l2")]
+    /// How packets reach the backends: `l2` on the same LAN, `ipip` anywhere, `nat` anywhere and on
+    /// any port, with no change to them.
+    #[arg(long, value_parser = ["l2", "ipip", "nat"], default_value = "l2")]
     pub mode: String,
     /// Slots of its table, a prime; fixed for its life.
     #[arg(long)]

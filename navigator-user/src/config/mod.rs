@@ -7,6 +7,7 @@
 
 mod blocks;
 mod json;
+mod nat;
 mod problem;
 mod reader;
 mod settings;
@@ -17,12 +18,13 @@ mod tests;
 
 pub use problem::{ConfigError, Problem};
 
-use crate::dataplane::{kernel::Attach, store::Sizes};
+use crate::dataplane::{kernel::Attach, nat::Timeouts, store::Sizes};
 use navigator_core::{entry::Cidr, health};
 use reader::{Reader, Section};
 use std::{
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 use toml::de::DeTable;
@@ -60,10 +62,24 @@ pub struct Config {
     pub health: health::Settings,
     /// Sizes of the tables.
     pub limits: Sizes,
+    /// What mode `nat` needs of this host.
+    pub nat: NatConfig,
     /// What looks wrong and is allowed.
     pub warnings: Vec<Problem>,
     vips: Vec<(String, Vec<u8>)>,
     instances: Vec<(String, Vec<u8>)>,
+}
+
+/// What mode `nat` needs of this host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NatConfig {
+    /// Addresses that NAT flows start from, this host's own or free ones of its LAN. Without one
+    /// of a family its VIPs cannot be in mode `nat`.
+    pub addresses: Vec<IpAddr>,
+    /// First and last source port; what is left by the host's own connections, if not set.
+    pub ports: Option<(u16, u16)>,
+    /// How long silent flows live.
+    pub timeouts: Timeouts,
 }
 
 /// Who answers for the VIPs on the network.

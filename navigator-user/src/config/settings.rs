@@ -1,7 +1,7 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, RegistryConfig, Sizes, blocks,
+    Announce, Attach, Config, RegistryConfig, Sizes, blocks, nat,
     reader::Section,
     values::{choice, cidr, duration, endpoint, interface, number, path},
 };
@@ -38,7 +38,8 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let backend_cidrs = root.list("backend_cidrs", cidr).unwrap_or_default();
     let registry = registry(&mut root);
     let health = health(&mut root);
-    let limits = limits(&mut root);
+    let nat = nat::read(&mut root);
+    let limits = limits(&mut root, !nat.addresses.is_empty());
     let measures = blocks::Measures {
         rules: Rules {
             backend_cidrs: backend_cidrs.clone(),
@@ -62,6 +63,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         registry,
         health,
         limits,
+        nat,
         warnings: Vec::new(),
         vips: blocks.vips,
         instances: blocks.instances,
@@ -165,12 +167,18 @@ fn health(root: &mut Section<'_, '_>) -> health::Settings {
 const SLOTS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 27;
 const BACKENDS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
 const FLOW_SETS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 24;
+const NAT_FLOWS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
 
-fn limits(root: &mut Section<'_, '_>) -> Sizes {
+fn limits(root: &mut Section<'_, '_>, does_nat: bool) -> Sizes {
     let mut limits = Sizes {
         slots: default_entries::SLOTS,
         backends: default_entries::BACKENDS,
         flow_sets: default_entries::FLOW_SETS,
+        nat_flows: if does_nat {
+            default_entries::NAT_FLOWS
+        } else {
+            1
+        },
     };
     let Some(mut section) = root.table("limits") else {
         return limits;
@@ -182,6 +190,10 @@ fn limits(root: &mut Section<'_, '_>) -> Sizes {
     limits.flow_sets = section
         .read("flow_sets", number(FLOW_SETS))
         .unwrap_or(limits.flow_sets);
+    let nat_flows = section.read("nat_flows", number(NAT_FLOWS));
+    if does_nat {
+        limits.nat_flows = nat_flows.unwrap_or(limits.nat_flows);
+    }
     if !limits.flow_sets.is_power_of_two() {
         let higher = limits.flow_sets.next_power_of_two();
         let cure = format!("use {} or {higher}", higher / 2);

@@ -10,6 +10,7 @@ use crate::{
     dataplane::{
         Dataplane,
         kernel::{Detacher, InterfaceSettings, KernelDataplane, KernelSettings},
+        nat::NatSettings,
         neighbours::{Resolver, release_neighbours},
     },
     netlink::Netlink,
@@ -25,7 +26,7 @@ use crate::{
 use announcer::AddressAnnouncer;
 use anyhow::{Context, Result, bail};
 use navigator_core::{catalog::Catalog, entry::Rules};
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -44,6 +45,7 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
         tracing::warn!("{}", warning.line(&config.source_name));
     }
     let registry = open_registry(&config)?;
+    let nat = nat_settings(&config).await?;
     let rules = rules(&config).await?;
     let listener = api::bind(&config.socket)?;
     let (snapshots, readers) = watch::channel((0, Arc::new(starting(&*registry))));
@@ -58,7 +60,14 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
         api::serve(listener, state, async { stopped(&mut api_ends).await }).await
     });
 
-    let work = work(&config, log_drops, registry, rules, snapshots, stop.clone());
+    let work = work(
+        &config,
+        (log_drops, nat),
+        registry,
+        rules,
+        snapshots,
+        stop.clone(),
+    );
     let outcome = tokio::select! {
         outcome = work => outcome,
         () = stopped(&mut stop) => Ok(()),
@@ -75,7 +84,7 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
 
 async fn work(
     config: &Config,
-    log_drops: bool,
+    (log_drops, nat): (bool, NatSettings),
     registry: Arc<dyn Registry>,
     rules: Rules,
     snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
@@ -95,6 +104,7 @@ async fn work(
         hash_key: identity.hash_key,
         plan_seed: identity.plan_seed,
         sizes: config.limits,
+        nat: nat.clone(),
     };
     let pinned = KernelDataplane::pinned_identity(&config.pins);
     let identity = identity::find(pinned, &*registry, |why| {
@@ -136,6 +146,12 @@ async fn work(
         hosts: resolver.hosts,
         hops: resolver.changes,
         announcer: announcer(config).await?,
+        sources: nat
+            .sources
+            .iter()
+            .copied()
+            .filter(|source| !nat.own.contains(source))
+            .collect(),
         snapshots,
         plan_seed: identity.plan_seed,
         facts,
@@ -194,11 +210,41 @@ async fn rules(config: &Config) -> Result<Rules> {
         .iter()
         .filter(|address| !address.ours)
         .map(|address| address.ip)
+        .chain(config.nat.addresses.iter().copied())
         .collect();
     Ok(Rules {
         backend_cidrs: config.backend_cidrs.clone(),
         host_addresses,
     })
+}
+
+/// How NAT is done here: which of the addresses are the host's own, and which ports its own
+/// connections leave.
+async fn nat_settings(config: &Config) -> Result<NatSettings> {
+    let addresses = Netlink::open()?.addresses().await?;
+    let own = addresses.iter().filter(|address| !address.ours);
+    let own: BTreeSet<_> = own.map(|address| address.ip).collect();
+    let sources = config.nat.addresses.clone();
+    let settings = NatSettings {
+        own: sources
+            .iter()
+            .copied()
+            .filter(|ip| own.contains(ip))
+            .collect(),
+        sources,
+        timeouts: config.nat.timeouts,
+        ..NatSettings::default()
+    };
+    if settings.sources.is_empty() {
+        return Ok(settings);
+    }
+    const LOCAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+    let text = std::fs::read_to_string(LOCAL_PORTS).context(LOCAL_PORTS)?;
+    let mut ports = text.split_whitespace().map(str::parse::<u16>);
+    let (Some(Ok(first)), Some(Ok(last))) = (ports.next(), ports.next()) else {
+        bail!("{LOCAL_PORTS} holds {text:?}, which is no range of ports");
+    };
+    Ok(settings.settle(config.nat.ports, (first, last))?)
 }
 
 async fn announcer(config: &Config) -> Result<Option<Box<dyn Announcer>>> {

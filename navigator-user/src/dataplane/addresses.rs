@@ -28,6 +28,14 @@ impl Network {
         }
     }
 
+    /// One address.
+    pub(super) const fn single(address: IpAddr) -> Self {
+        Self {
+            address,
+            prefix: VipKey::whole(address),
+        }
+    }
+
     pub(super) const fn is_prefix(self) -> bool {
         self.prefix < VipKey::whole(self.address)
     }
@@ -76,6 +84,11 @@ impl Addresses {
     /// Where `network` stands.
     pub(super) fn get(&self, network: Network) -> Option<Place> {
         self.places.get(&network).copied()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Network> {
+        self.places.keys().copied().collect()
     }
 
     /// How many single addresses there are.

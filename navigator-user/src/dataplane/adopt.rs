@@ -116,7 +116,7 @@ impl<S: Store> Plane<S> {
             self.remove_vip(&key);
             served.remove(&key);
         }
-        if served.is_empty() && self.addresses.get(network).is_some() {
+        if served.is_empty() && !word.is_snat() && self.addresses.get(network).is_some() {
             tracing::warn!("{network:?}: no port of it is served, taken out");
             self.withdraw_address(network);
         }
@@ -172,7 +172,11 @@ impl<S: Store> Plane<S> {
             key,
             slots,
             // Known once the backends are read; one without backends has none to tell.
-            mode: ForwardMode::L2,
+            mode: if table.flags() & VipWord::NAT != 0 {
+                ForwardMode::Nat
+            } else {
+                ForwardMode::L2
+            },
             udp: if table.flags() & VipWord::TRACK_ALL != 0 {
                 UdpPolicy::Sticky
             } else {
@@ -278,7 +282,8 @@ impl<S: Store> Plane<S> {
         let entry = Entry {
             vip: NO_VIP,
             address: SocketAddr::new(NO_VIP.address, 0),
-            mode: ForwardMode::L2,
+            // As good as any, and NAT flows are looked for as well.
+            mode: ForwardMode::Nat,
             state: 0,
             current: 0,
             previous: 0,

@@ -16,7 +16,7 @@ use navigator_common::{
     vip::VipWord,
 };
 use navigator_core::{
-    model::{Protocol, UdpPolicy},
+    model::{ForwardMode, Protocol, UdpPolicy},
     plan::members::Member,
 };
 use std::{
@@ -61,10 +61,12 @@ pub(super) fn check(plan: &VipPlan) -> DataplaneResult<()> {
 
 /// Flags of a VIP's mutable word.
 pub(super) fn vip_flags(vip: &VipSettings) -> u16 {
-    match (vip.key.protocol, vip.udp) {
-        (Protocol::Tcp, _) => 0,
-        (Protocol::Udp | Protocol::Both, UdpPolicy::Rehash) => VipWord::FOLLOW_TABLE,
-        (Protocol::Udp | Protocol::Both, UdpPolicy::Sticky) => VipWord::TRACK_ALL,
+    match (vip.mode, vip.key.protocol, vip.udp) {
+        // It has a memory of its own, of every flow.
+        (ForwardMode::Nat, ..) => VipWord::NAT,
+        (_, Protocol::Tcp, _) => 0,
+        (_, Protocol::Udp | Protocol::Both, UdpPolicy::Rehash) => VipWord::FOLLOW_TABLE,
+        (_, Protocol::Udp | Protocol::Both, UdpPolicy::Sticky) => VipWord::TRACK_ALL,
     }
 }
 
@@ -185,6 +187,11 @@ impl<S: Store> Plane<S> {
 
     fn change(&mut self, plan: &VipPlan, mut vip: VipEntry, ids: Ids, owners: &[u32]) -> Applied {
         self.write_fresh(&ids, vip.id);
+        let word = VipWord::new(vip.base, vip_flags(&plan.vip));
+        // A backend in mode nat must not be met on the way of the other modes.
+        if plan.vip.mode == ForwardMode::Nat {
+            put(&self.store, Table::Vips, vip_word(vip.id.into()), word.0);
+        }
         for &(old, new) in &ids.replaced {
             self.carry_traffic(old, new);
             self.backends.retire(&self.store, old, Some(new));
@@ -212,7 +219,6 @@ impl<S: Store> Plane<S> {
             self.epoch = change.epoch;
         }
 
-        let word = VipWord::new(vip.base, vip_flags(&plan.vip));
         put(&self.store, Table::Vips, vip_word(vip.id.into()), word.0);
         self.lower_states(&ids);
         for id in gone {
@@ -274,6 +280,8 @@ impl<S: Store> Plane<S> {
         Traffic {
             packets: now.packets.wrapping_add(carried.packets),
             bytes: now.bytes.wrapping_add(carried.bytes),
+            reply_packets: now.reply_packets.wrapping_add(carried.reply_packets),
+            reply_bytes: now.reply_bytes.wrapping_add(carried.reply_bytes),
         }
     }
 }

@@ -71,6 +71,7 @@ const fn mode_byte(mode: ForwardMode) -> u8 {
     match mode {
         ForwardMode::L2 => Mode::L2 as u8,
         ForwardMode::Ipip => Mode::Ipip as u8,
+        ForwardMode::Nat => Mode::Nat as u8,
     }
 }
 
@@ -79,6 +80,7 @@ pub(super) fn forward_mode(byte: u8) -> Option<ForwardMode> {
     Mode::from_byte(byte).map(|mode| match mode {
         Mode::L2 => ForwardMode::L2,
         Mode::Ipip => ForwardMode::Ipip,
+        Mode::Nat => ForwardMode::Nat,
     })
 }
 

@@ -51,6 +51,8 @@ impl<S: Store> Plane<S> {
                 slots_before: entry.previous,
                 packets: traffic.packets,
                 bytes: traffic.bytes,
+                reply_packets: traffic.reply_packets,
+                reply_bytes: traffic.reply_bytes,
                 reachable: word.mac_word() != 0,
             })
         });
@@ -70,7 +72,8 @@ impl<S: Store> Plane<S> {
         let (slots, slot_capacity) = arena(&self.slots);
         let (ports, port_capacity) = arena(&self.ports);
         let (vips, vip_capacity) = arena(&self.vip_ids);
-        vec![
+        let nat = self.store.nat_figures();
+        let mut tables = vec![
             ("slots", slots, slot_capacity),
             ("backends", backends.into(), backend_capacity.into()),
             ("vips", vips, vip_capacity),
@@ -84,7 +87,13 @@ impl<S: Store> Plane<S> {
             ("egress", self.egress.len() as u64, EGRESS_ENTRIES.into()),
             ("flows", self.remembered_flows(), flow_capacity),
             ("fragments", self.remembered_fragments(), FRAGMENTS.into()),
-        ]
+        ];
+        if !self.nat.sources.is_empty() {
+            let flows = self.store.sizes().nat_flows;
+            tables.push(("nat_flows", nat.flows, flows.into()));
+            tables.push(("nat_ports", nat.ports, self.nat.port_count().into()));
+        }
+        tables
     }
 
     /// Packets whose later fragments may still come.

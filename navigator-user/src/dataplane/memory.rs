@@ -3,15 +3,19 @@
 
 use super::{
     DataplaneResult,
+    nat::{Collector, Desk, Entries, NatFigures, NatSettings, NatTables, Timeouts},
     plane::Plane,
     store::{Sizes, Store, Table, WayOut},
 };
 use navigator_common::{
     addr::Addr,
+    hash::HashKey,
+    nat::{NatForward, NatReverse},
     reason::{COUNTERS, Traffic},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -27,9 +31,17 @@ impl MemoryDataplane {
         Self::adopt_from(MemoryStore::new(sizes))
     }
 
+    /// One that takes over the words of another, which must be gone, and does NAT.
+    ///
+    /// # Errors
+    /// If the source addresses find no room.
+    pub fn with_nat(store: MemoryStore, nat: NatSettings) -> DataplaneResult<Self> {
+        Self::open(store, nat)
+    }
+
     /// One that takes over the words of another, which must be gone.
     pub fn adopt_from(store: MemoryStore) -> Self {
-        match Self::open(store) {
+        match Self::open(store, NatSettings::default()) {
             Ok(plane) => plane,
             Err(error) => unreachable!("memory has no kernel that could refuse: {error}"),
         }
@@ -47,6 +59,60 @@ struct Words {
     tables: [Box<[AtomicU64]>; Table::ALL.len()],
     counters: [AtomicU64; COUNTERS as usize],
     outside: Mutex<Outside>,
+    desk: Desk,
+    forward: MemoryEntries<NatForward>,
+    reverse: MemoryEntries<NatReverse>,
+}
+
+/// A map of NAT entries in memory. A clone shares them.
+#[derive(Clone)]
+pub struct MemoryEntries<V>(Arc<Mutex<BTreeMap<u64, V>>>);
+
+impl<V> Default for MemoryEntries<V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<V> MemoryEntries<V> {
+    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Entries of a batch: few, so that a pass has several.
+const BATCH: usize = 16;
+
+impl<V: Copy + Send> Entries<V> for MemoryEntries<V> {
+    fn batch(&self, cursor: Option<u32>, out: &mut Vec<(u64, V)>) -> io::Result<Option<u32>> {
+        // A cursor is the upper half of the first key that was not met yet.
+        let start = u64::from(cursor.unwrap_or(0)) << 32;
+        for (&key, &value) in self.entries().range(start..) {
+            let full = out.len() >= BATCH;
+            if full && out.last().is_some_and(|(last, _)| last >> 32 != key >> 32) {
+                return Ok(Some((key >> 32) as u32));
+            }
+            out.push((key, value));
+        }
+        Ok(None)
+    }
+
+    fn get(&self, key: u64) -> io::Result<Option<V>> {
+        Ok(self.entries().get(&key).copied())
+    }
+
+    fn take(&self, key: u64) -> io::Result<Option<V>> {
+        Ok(self.entries().remove(&key))
+    }
+
+    fn put(&self, key: u64, value: &V) -> io::Result<bool> {
+        let mut entries = self.entries();
+        let there = entries.contains_key(&key);
+        if !there {
+            entries.insert(key, *value);
+        }
+        Ok(!there)
+    }
 }
 
 /// What is not one of the mapped tables.
@@ -85,6 +151,9 @@ impl MemoryStore {
                 tables,
                 counters: [const { AtomicU64::new(0) }; COUNTERS as usize],
                 outside: Mutex::default(),
+                desk: Desk::default(),
+                forward: MemoryEntries::default(),
+                reverse: MemoryEntries::default(),
             }),
         }
     }
@@ -95,6 +164,16 @@ impl MemoryStore {
         let sum = outside.traffic.entry(backend).or_default();
         sum.packets += traffic.packets;
         sum.bytes += traffic.bytes;
+        sum.reply_packets += traffic.reply_packets;
+        sum.reply_bytes += traffic.reply_bytes;
+    }
+
+    /// The NAT entries.
+    pub fn nat_tables(&self) -> NatTables<MemoryEntries<NatForward>, MemoryEntries<NatReverse>> {
+        NatTables {
+            forward: self.words.forward.clone(),
+            reverse: self.words.reverse.clone(),
+        }
     }
 
     fn outside(&self) -> std::sync::MutexGuard<'_, Outside> {
@@ -226,6 +305,23 @@ impl Store for MemoryStore {
 
     fn clear_traffic(&mut self, backend: u32) {
         self.outside().traffic.remove(&backend);
+    }
+
+    fn end_nat_flows(&self, backends: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let desk = &self.words.desk;
+        desk.end(backends);
+        let key = HashKey::from_words([0; 5]);
+        let mut collector =
+            Collector::new(self.nat_tables(), key, Timeouts::default(), u32::MAX.into());
+        // Memory refuses nothing. The first pass ends the flows, the second meets none.
+        for _ in 0..2 {
+            let _ = collector.pass(desk, 0);
+        }
+        desk.end(backends)
+    }
+
+    fn nat_figures(&self) -> NatFigures {
+        self.words.desk.figures()
     }
 
     fn counter(&self, index: u32) -> u64 {

@@ -10,6 +10,7 @@
 //! | `vips`, `addresses`, `ports` | address → port → VIP |
 //! | `slots` | slot words and who is named by them |
 //! | `backends`, `egress` | backend ids, their records, the ways to them |
+//! | `nat` | source addresses of NAT flows, and the end of these |
 //! | `sweep` | the end of what nothing leads to any more |
 //! | `adopt` | all of this, read back from the words |
 
@@ -22,6 +23,7 @@ mod egress;
 mod figures;
 pub mod kernel;
 pub mod memory;
+pub mod nat;
 pub mod neighbours;
 pub mod plane;
 mod ports;
@@ -125,6 +127,10 @@ pub struct BackendFigures {
     pub packets: u64,
     /// Bytes forwarded to it since it became a backend.
     pub bytes: u64,
+    /// Replies of it that were brought to clients since then: in mode `nat` only.
+    pub reply_packets: u64,
+    /// Bytes of these.
+    pub reply_bytes: u64,
     /// Its next hop's MAC address is known.
     pub reachable: bool,
 }

@@ -13,6 +13,7 @@ use super::{
     arena::Arena,
     backends::{Backends, flags},
     egress::Egress,
+    nat::NatSettings,
     store::{Store, Table},
     sweep::Garbage,
 };
@@ -34,6 +35,7 @@ pub struct Plane<S: Store> {
     pub(super) egress: Egress,
     /// Ways to hosts, also to those without a backend yet, with their egress index.
     pub(super) hops: HashMap<IpAddr, (NextHop, u8)>,
+    pub(super) nat: NatSettings,
     pub(super) limbo: Vec<Garbage>,
     /// Epoch of the last window that was opened.
     pub(super) epoch: u16,
@@ -55,7 +57,7 @@ pub(super) struct VipEntry {
 impl<S: Store> Plane<S> {
     /// Takes over what the store holds: nothing, or what an earlier data plane left.
     /// Waits for one grace period.
-    pub fn open(store: S) -> DataplaneResult<Self> {
+    pub fn open(store: S, nat: NatSettings) -> DataplaneResult<Self> {
         store.grace()?;
         let sizes = store.sizes();
         let mut plane = Self {
@@ -67,12 +69,14 @@ impl<S: Store> Plane<S> {
             backends: Backends::new(sizes.backends),
             egress: Egress::default(),
             hops: HashMap::new(),
+            nat,
             limbo: Vec::new(),
             epoch: 0,
             adopted: Vec::new(),
             store,
         };
         plane.adopt();
+        plane.place_sources()?;
         Ok(plane)
     }
 
@@ -103,6 +107,7 @@ impl<S: Store> Dataplane for Plane<S> {
 
     fn apply(&mut self, plan: &VipPlan) -> DataplaneResult<Applied> {
         super::apply::check(plan)?;
+        self.check_nat(&plan.vip)?;
         self.with_room(|plane| plane.apply_plan(plan))
     }
 

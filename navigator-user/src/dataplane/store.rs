@@ -1,7 +1,7 @@
 //! Where the words of the maps are kept: the one seam between the tables'
 //! logic and the place that it writes to.
 
-use super::DataplaneResult;
+use super::{DataplaneResult, nat::NatFigures};
 use navigator_common::{
     addr::Addr,
     backend::Backend,
@@ -10,7 +10,10 @@ use navigator_common::{
     reason::Traffic,
     vip::{AddrBucket, Vip},
 };
-use std::mem::{offset_of, size_of};
+use std::{
+    collections::BTreeSet,
+    mem::{offset_of, size_of},
+};
 
 /// A map that user space writes word by word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -95,6 +98,8 @@ pub struct Sizes {
     pub backends: u32,
     /// Sets of the flow cache; a power of two.
     pub flow_sets: u32,
+    /// NAT flows; 1 where NAT is not done, so that its tables take no memory.
+    pub nat_flows: u32,
 }
 
 impl Default for Sizes {
@@ -103,6 +108,7 @@ impl Default for Sizes {
             slots: maps::default_entries::SLOTS,
             backends: maps::default_entries::BACKENDS,
             flow_sets: maps::default_entries::FLOW_SETS,
+            nat_flows: 1,
         }
     }
 }
@@ -163,6 +169,14 @@ pub trait Store: Send {
 
     /// Sets a backend id's traffic to zero.
     fn clear_traffic(&mut self, backend: u32);
+
+    /// Orders the end of all NAT flows of these backends, and of no others. Returns those of
+    /// them that no NAT flow names, for which the program must have ended all runs that may
+    /// have read a slot that named them.
+    fn end_nat_flows(&self, backends: &BTreeSet<u32>) -> BTreeSet<u32>;
+
+    /// How full the NAT tables are.
+    fn nat_figures(&self) -> NatFigures;
 
     /// A counter of [`navigator_common::reason`], all CPUs together.
     fn counter(&self, index: u32) -> u64;

@@ -1,7 +1,7 @@
 //! The end of what nothing leads to any more.
 //!
 //! Memory and ids are used again only after a grace period; a backend's id
-//! only when in addition no slot and no remembered flow names it. Nothing
+//! only when in addition no slot, no remembered flow and no NAT flow names it. Nothing
 //! here hurries: a sweep waits for one grace period (12–23 ms) and each step
 //! of an id's end takes one sweep.
 
@@ -15,7 +15,8 @@ use navigator_common::{
     flow::{FREE, FlowWord, WAYS},
     vip::AddrWord,
 };
-use std::collections::HashSet;
+use navigator_core::model::ForwardMode;
+use std::collections::{BTreeSet, HashSet};
 
 /// What is freed after a grace period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,16 +78,26 @@ impl<S: Store> Plane<S> {
                     .is_some_and(|e| e.current == 0 && e.previous == 0)
             })
             .collect();
+        let of_nat: BTreeSet<u32> = unslotted
+            .iter()
+            .copied()
+            .filter(|&id| {
+                let entry = self.backends.get(id);
+                entry.is_some_and(|entry| entry.mode == ForwardMode::Nat)
+            })
+            .collect();
+        let nat_free = self.store.end_nat_flows(&of_nat);
         if unslotted.is_empty() {
             return;
         }
+        let named_by_none = |id| !of_nat.contains(&id) || nat_free.contains(&id);
         let found = self.take_flows_off(&unslotted);
         for id in unslotted {
             let Some(entry) = self.backends.get_mut(id) else {
                 continue;
             };
             if let Fate::Retired { swept, .. } = &mut entry.fate {
-                let clean = *swept && !found.contains(&id);
+                let clean = *swept && !found.contains(&id) && named_by_none(id);
                 *swept = true;
                 if clean {
                     self.backends.bury(id);

@@ -217,7 +217,7 @@ impl<S: Store> Plane<S> {
             return;
         };
         let network = Network::of(key);
-        if self.vips_of(network).next().is_none() {
+        if !self.serves(network) && !self.is_source(network) {
             self.withdraw_address(network);
         } else {
             self.withdraw_ports(key, vip.id);
@@ -284,8 +284,25 @@ impl<S: Store> Plane<S> {
     }
 
     fn address_flags(&self, network: Network) -> u8 {
+        let own = self.source_flags(network);
         self.vips_of(network)
-            .fold(0, |flags, (_, vip)| flags | unserved_flag(&vip.settings))
+            .fold(own, |flags, (_, vip)| flags | unserved_flag(&vip.settings))
+    }
+
+    /// Whether some VIP is there.
+    pub(super) fn serves(&self, network: Network) -> bool {
+        self.vips_of(network).next().is_some()
+    }
+
+    /// Publishes an address that no VIP has.
+    pub(super) fn publish_bare(&mut self, address: IpAddr) -> DataplaneResult<()> {
+        let network = Network::single(address);
+        let way = self.free_way(network)?;
+        let table = self.take_table(&[], self.address_flags(network))?;
+        self.fill_ports(&table);
+        let word = table.word;
+        self.addresses
+            .publish(&self.store, network, Place { way, word })
     }
 
     /// Frees what a grace period was waited for.

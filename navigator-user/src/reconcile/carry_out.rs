@@ -21,11 +21,14 @@ impl<D: Dataplane> Reconciler<D> {
             .filter(|(_, state)| state.serves())
             .map(|(key, _)| key.address)
             .collect();
-        self.addresses.make(&serving).await;
+        self.addresses.make(&(&serving | &self.sources)).await;
         let announced = self.addresses.announced();
         // An address that could not be withdrawn is tried again at the next tick.
-        let free =
-            |key: &VipKey| serving.contains(&key.address) || !announced.contains(&key.address);
+        let sources = &self.sources;
+        let free = |key: &VipKey| {
+            let stays = serving.contains(&key.address) || sources.contains(&key.address);
+            stays || !announced.contains(&key.address)
+        };
         for (key, _) in self.doomed.extract_if(.., |key, _| free(key)) {
             match self.dataplane.remove(&key) {
                 Ok(()) => tracing::info!(vip = %key, "VIP removed"),

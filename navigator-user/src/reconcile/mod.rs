@@ -75,6 +75,8 @@ pub struct Parts<D> {
     pub hops: mpsc::Receiver<HopChange>,
     /// Holds VIPs on an interface, if that is wanted.
     pub announcer: Option<Box<dyn Announcer>>,
+    /// Source addresses of NAT flows that are to be announced.
+    pub sources: BTreeSet<IpAddr>,
     /// Where snapshots go.
     pub snapshots: watch::Sender<(u64, Arc<Snapshot>)>,
     /// Seed of the slot tables.
@@ -92,6 +94,8 @@ pub struct Reconciler<D> {
     hosts: watch::Sender<BTreeSet<IpAddr>>,
     unreachable: BTreeMap<IpAddr, String>,
     addresses: Addresses,
+    /// Announced whatever the VIPs do: replies come there.
+    sources: BTreeSet<IpAddr>,
     vips: BTreeMap<VipKey, VipState>,
     /// Out of the catalog, with the slots of their tables; taken out of the maps once
     /// their addresses are withdrawn.
@@ -196,6 +200,7 @@ impl<D: Dataplane> Reconciler<D> {
             hosts: parts.hosts,
             unreachable: BTreeMap::new(),
             addresses: Addresses::new(parts.announcer),
+            sources: parts.sources,
             vips: BTreeMap::new(),
             doomed: BTreeMap::new(),
             publisher: view::Publisher::new(parts.snapshots, parts.facts, !adopted.is_empty()),

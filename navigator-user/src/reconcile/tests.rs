@@ -35,6 +35,7 @@ const SIZES: Sizes = Sizes {
     slots: 1 << 14,
     backends: 256,
     flow_sets: 16,
+    nat_flows: 1,
 };
 
 struct Daemon {
@@ -67,6 +68,7 @@ impl Daemon {
             hosts,
             hops,
             announcer,
+            sources: BTreeSet::new(),
             snapshots: publish,
             plan_seed: 1,
             facts: DaemonFacts::default(),

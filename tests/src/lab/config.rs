@@ -51,6 +51,8 @@ pub enum Mode {
     L2,
     /// IP in IP.
     Ipip,
+    /// Full NAT.
+    Nat,
 }
 
 impl Mode {
@@ -59,6 +61,7 @@ impl Mode {
         match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
+            Self::Nat => "nat",
         }
     }
 }
@@ -72,6 +75,7 @@ pub struct Config {
     pub hold_vips: bool,
     /// Defaults of the checks.
     pub timing: Timing,
+    nat: String,
     vips: String,
     services: String,
 }
@@ -83,6 +87,7 @@ impl Config {
             registry,
             hold_vips: false,
             timing: Timing::QUICK,
+            nat: String::new(),
             vips: String::new(),
             services: String::new(),
         }
@@ -90,13 +95,49 @@ impl Config {
 
     /// Adds a TCP VIP on port 80.
     #[must_use]
-    pub fn vip(mut self, name: &str, address: IpAddr, service: &str, mode: Mode) -> Self {
+    pub fn vip(self, name: &str, address: IpAddr, service: &str, mode: Mode) -> Self {
+        self.vip_on(name, (address, 80).into(), "tcp", service, mode)
+    }
+
+    /// Adds a VIP on any port, of any protocol.
+    #[must_use]
+    pub fn vip_on(
+        mut self,
+        name: &str,
+        at: SocketAddr,
+        protocol: &str,
+        service: &str,
+        mode: Mode,
+    ) -> Self {
+        let (address, port) = (at.ip(), at.port());
         let _ = write!(
             self.vips,
-            "\n[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nport = 80\n\
-             service = \"{service}\"\nmode = \"{}\"\n",
+            "\n[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}\n\
+             protocol = \"{protocol}\"\nservice = \"{service}\"\nmode = \"{}\"\n",
             mode.word()
         );
+        self
+    }
+
+    /// Lets NAT flows start from these addresses.
+    #[must_use]
+    pub fn nat(mut self, addresses: &[IpAddr]) -> Self {
+        let listed: Vec<_> = addresses.iter().map(|ip| format!("\"{ip}\"")).collect();
+        self.nat = format!("[nat]\naddresses = [{}]\n\n", listed.join(", "));
+        self
+    }
+
+    /// Adds a service whose instances are not checked.
+    #[must_use]
+    pub fn unchecked_service(mut self, name: &str, instances: &[SocketAddr]) -> Self {
+        let _ = write!(
+            self.services,
+            "\n[[service]]\nname = \"{name}\"\ncheck = {{ kind = \"none\" }}\ninstances = [\n"
+        );
+        for address in instances {
+            let _ = writeln!(self.services, "  {{ address = \"{address}\" }},");
+        }
+        self.services.push_str("]\n");
         self
     }
 
@@ -133,10 +174,11 @@ impl Config {
         format!(
             "interfaces = [\"eth0\"]\nannounce = \"{announce}\"\n\n[registry]\n{registry}\n\n\
              [health]\ninterval = \"{}ms\"\nfast_interval = \"{}ms\"\ntimeout = \"{}ms\"\n\
-             rise = 2\nfall = {fall}\n{}{}",
+             rise = 2\nfall = {fall}\n\n{}{}{}",
             interval.as_millis(),
             fast.as_millis(),
             interval.as_millis(),
+            self.nat,
             self.vips,
             self.services
         )

@@ -16,6 +16,7 @@ use navigator_core::{
 use navigator_user::dataplane::{
     Applied, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, KernelStore, LoadedProgram},
+    nat::NatSettings,
     store::Sizes,
 };
 use std::{
@@ -41,6 +42,7 @@ pub const SIZES: Sizes = Sizes {
     slots: 1 << 14,
     backends: 64,
     flow_sets: 64,
+    nat_flows: 1,
 };
 
 /// Room in front of and behind a frame that comes out.
@@ -81,6 +83,14 @@ impl Bed {
     /// # Errors
     /// Without root or BPF.
     pub fn new() -> Result<Self> {
+        Self::with_nat(NatSettings::default(), SIZES)
+    }
+
+    /// An empty one that does NAT, with tables of other sizes.
+    ///
+    /// # Errors
+    /// Without root or BPF.
+    pub fn with_nat(nat: NatSettings, sizes: Sizes) -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),
             "packet tables load BPF programs: run them as root"
@@ -90,7 +100,8 @@ impl Bed {
             interfaces: Vec::new(),
             hash_key: HASH_KEY,
             plan_seed: 1,
-            sizes: SIZES,
+            sizes,
+            nat,
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         let program = plane.load_program_for_test(LOCAL_MAC, egress)?;

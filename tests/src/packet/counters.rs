@@ -46,6 +46,14 @@ impl Counters {
                     now.packets.wrapping_sub(then.packets),
                 ),
                 (format!("{name} bytes"), now.bytes.wrapping_sub(then.bytes)),
+                (
+                    format!("{name} replies"),
+                    now.reply_packets.wrapping_sub(then.reply_packets),
+                ),
+                (
+                    format!("{name} reply bytes"),
+                    now.reply_bytes.wrapping_sub(then.reply_bytes),
+                ),
             ]
         });
         reasons

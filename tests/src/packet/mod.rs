@@ -11,6 +11,7 @@
 //! | `icmp`, `checksum` | ICMP messages; checksums, computed anew |
 //! | `expect` | what a packet leaves as |
 //! | `flow` | the hash of a packet's flow, by the contract's own function |
+//! | `nat` | what full NAT makes of packets |
 //! | `bed`, `counters` | the program over tables that the real writer filled |
 //! | `row`, `diff` | one line of a table, and how a wrong one is told |
 //! | `script` | packets and table changes in sequence |
@@ -26,6 +27,7 @@ pub mod flow;
 pub mod fragment;
 pub mod frame;
 pub mod icmp;
+pub mod nat;
 pub mod row;
 pub mod script;
 

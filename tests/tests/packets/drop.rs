@@ -106,9 +106,7 @@ fn a_backend_without_a_known_mac_address() -> Result<()> {
             lost.push(row(&name, packet.clone(), dropped(Reason::DropNoNeighbour)));
             found.push(match mode {
                 ForwardMode::L2 => row(&name, packet, l2(key(vip, TCP), backend)),
-                ForwardMode::Ipip => {
-                    row(&name, packet, ipip(key(vip, TCP), backend, family.local()))
-                }
+                _ => row(&name, packet, ipip(key(vip, TCP), backend, family.local())),
             });
         }
     }

@@ -94,7 +94,7 @@ fn later_ones_follow_the_first() -> Result<()> {
                     ] {
                         let sent: Outcome = match mode {
                             ForwardMode::L2 => l2(key(vip, protocol), backend)(packet),
-                            ForwardMode::Ipip => ipip_of_hash(
+                            _ => ipip_of_hash(
                                 key(vip, protocol),
                                 backend,
                                 family.local(),

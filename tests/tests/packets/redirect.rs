@@ -59,7 +59,7 @@ fn packets_leave_with_the_mac_address_of_the_interface_that_sends_them() -> Resu
                     let packet = packet(TCP, vip, &payload(100));
                     let sent = match mode {
                         ForwardMode::L2 => l2(key(vip, TCP), backend)(&packet),
-                        ForwardMode::Ipip => ipip(key(vip, TCP), backend, outer.local())(&packet),
+                        _ => ipip(key(vip, TCP), backend, outer.local())(&packet),
                     };
                     let redirected = sent.clone().redirected(OTHER_MAC);
                     over_there.push(row(&name, packet.clone(), |_| redirected));

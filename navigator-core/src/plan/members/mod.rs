@@ -197,21 +197,23 @@ pub fn obstacle(vip: &Vip, address: SocketAddr) -> Option<String> {
         ));
     }
     // A packet for one of many ports reaches the instance on that port: its own one, which may
-    // be any, then only names where it is checked.
-    if let Some(own) = vip.key.ports.single().filter(|&own| own != port) {
+    // be any, then only names where it is checked. Mode nat brings all of them to the instance's.
+    if mode != ForwardMode::Nat
+        && let Some(own) = vip.key.ports.single().filter(|&own| own != port)
+    {
         return Some(format!(
             "port_mismatch: port {port} differs from the VIP's {own}: mode {mode} cannot change \
-             ports; let the instance listen on the VIP's port"
+             ports (nat can); let the instance listen on the VIP's port"
         ));
     }
     let same_family = ip.is_ipv4() == vip.key.address.is_ipv4();
     match mode {
-        ForwardMode::L2 if !same_family => Some(format!(
-            "family_mismatch: {ip} is not of the family of the VIP's {}: mode l2 cannot cross \
+        ForwardMode::L2 | ForwardMode::Nat if !same_family => Some(format!(
+            "family_mismatch: {ip} is not of the family of the VIP's {}: mode {mode} cannot cross \
              families (ipip can)",
             vip.key.address
         )),
-        ForwardMode::L2 | ForwardMode::Ipip => None,
+        ForwardMode::L2 | ForwardMode::Ipip | ForwardMode::Nat => None,
     }
 }
 

@@ -34,6 +34,18 @@ pub(super) const OF_A_VIP: &[Family<VipView>] = &[
     ("vip_bytes_total", Kind::Counter, "Bytes forwarded.", |v| {
         v.bytes
     }),
+    (
+        "vip_reply_packets_total",
+        Kind::Counter,
+        "Replies brought to clients, in mode nat.",
+        |v| v.reply_packets,
+    ),
+    (
+        "vip_reply_bytes_total",
+        Kind::Counter,
+        "Bytes of replies brought to clients, in mode nat.",
+        |v| v.reply_bytes,
+    ),
 ];
 
 pub(super) const OF_A_BACKEND: &[Family<BackendView>] = &[
@@ -69,6 +81,18 @@ pub(super) const OF_A_BACKEND: &[Family<BackendView>] = &[
         Kind::Counter,
         "Bytes forwarded to the backend.",
         |b| b.bytes,
+    ),
+    (
+        "backend_reply_packets_total",
+        Kind::Counter,
+        "Replies of the backend brought to clients, in mode nat.",
+        |b| b.reply_packets,
+    ),
+    (
+        "backend_reply_bytes_total",
+        Kind::Counter,
+        "Bytes of replies of the backend brought to clients, in mode nat.",
+        |b| b.reply_bytes,
     ),
 ];
 

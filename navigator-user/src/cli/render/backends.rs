@@ -3,6 +3,7 @@
 use super::{Column, Look, clean, numbers, state, table, text};
 use crate::snapshot::{BackendView, VipView};
 use comfy_table::Cell;
+use navigator_core::model::ForwardMode;
 
 const BAR_CELLS: usize = 8;
 
@@ -17,6 +18,10 @@ const COLUMNS: &[Column] = &[
     ("BYTES", true),
     ("WHY", false),
 ];
+
+/// Where the column stands that only VIPs in mode `nat` have: packets of backends that were brought
+/// to clients, all of them.
+const REPLIES_AT: usize = 8;
 
 /// A table for each VIP.
 pub fn backends(look: Look, vips: &[&VipView]) -> String {
@@ -40,16 +45,21 @@ fn of_one(look: Look, vip: &VipView) -> String {
     if vip.backends.is_empty() {
         return format!("{title}no backends\n");
     }
+    let replies = vip.mode == ForwardMode::Nat;
     let largest = vip.backends.iter().map(|b| b.share).fold(0.0, f64::max);
-    let rows = vip.backends.iter().map(|b| row(b, largest)).collect();
-    title + &table(look, COLUMNS, rows)
+    let mut columns = COLUMNS.to_vec();
+    if replies {
+        columns.insert(REPLIES_AT, ("REPLIES", true));
+    }
+    let rows = vip.backends.iter().map(|b| row(b, largest, replies));
+    title + &table(look, &columns, rows.collect())
 }
 
 // The bar is relative to the largest share: with many backends all would be near nothing.
-fn row(backend: &BackendView, largest: f64) -> Vec<Cell> {
+fn row(backend: &BackendView, largest: f64, replies: bool) -> Vec<Cell> {
     let bar = numbers::bar(backend.share, largest, BAR_CELLS);
     let share = numbers::percent(backend.share);
-    vec![
+    let mut cells = vec![
         text(backend.address),
         state(backend.state),
         text(backend.weight),
@@ -59,7 +69,11 @@ fn row(backend: &BackendView, largest: f64) -> Vec<Cell> {
         text(numbers::per_second(backend.packets_per_second)),
         text(numbers::bytes_per_second(backend.bytes_per_second)),
         text(why(backend)),
-    ]
+    ];
+    if replies {
+        cells.insert(REPLIES_AT, text(backend.reply_packets));
+    }
+    cells
 }
 
 fn why(backend: &BackendView) -> String {

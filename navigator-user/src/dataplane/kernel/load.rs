@@ -4,7 +4,7 @@ use super::{
     error::OpenError,
     pins::{entries, map_pin},
 };
-use crate::dataplane::{figures::FLOW_LIFETIME_SECONDS, store::Sizes};
+use crate::dataplane::{figures::FLOW_LIFETIME_SECONDS, nat::NatSettings, store::Sizes};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
@@ -12,10 +12,12 @@ use aya::{
 };
 use aya_log::{LEVEL, Level};
 use navigator_common::{
+    addr::Addr,
     flow::coarse_seconds,
     hash::HashKey,
     mac,
     maps::{ALL, globals, programs},
+    nat::NAT_SOURCES,
 };
 use std::{error::Error as _, io, path::Path};
 
@@ -25,12 +27,53 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NAVIGATOR_BPF_OBJECT"))
 const LOG_LINES: usize = 40;
 
 /// What a program is told when it is loaded.
-pub(super) struct Globals {
+pub(super) struct Globals<'a> {
     pub(super) local_mac: [u8; 6],
     pub(super) local_egress: u8,
     pub(super) hash_key: HashKey,
     /// Keep the lines that log drops in the program.
     pub(super) log_drops: bool,
+    /// How NAT is done; nothing of it matters while maps are made.
+    pub(super) nat: Option<&'a NatSettings>,
+}
+
+/// What the program is told of NAT.
+#[derive(Default)]
+struct NatGlobals {
+    v4: [Addr; NAT_SOURCES],
+    v6: [Addr; NAT_SOURCES],
+    counts: [u32; 2],
+    ports: [u32; 2],
+}
+
+impl NatGlobals {
+    fn new(nat: &NatSettings) -> Self {
+        let mut globals = Self {
+            ports: [nat.ports.0.into(), nat.port_count()],
+            ..Self::default()
+        };
+        let families = [&mut globals.v4, &mut globals.v6];
+        for ((places, count), v4) in families
+            .into_iter()
+            .zip(&mut globals.counts)
+            .zip([true, false])
+        {
+            for (place, source) in places.iter_mut().zip(nat.of_family(v4)) {
+                *place = source.into();
+                *count += 1;
+            }
+        }
+        globals
+    }
+}
+
+/// Addresses as the words that they are made of.
+fn words(addresses: &[Addr; NAT_SOURCES]) -> [u64; 2 * NAT_SOURCES] {
+    let mut words = [0; 2 * NAT_SOURCES];
+    for (pair, addr) in words.chunks_mut(2).zip(addresses) {
+        pair.copy_from_slice(&[addr.hi, addr.lo]);
+    }
+    words
 }
 
 /// A program in the kernel, not attached to anything.
@@ -59,7 +102,7 @@ pub(super) fn make_maps(dir: &Path, sizes: &Sizes) -> Result<(), OpenError> {
 pub(super) fn load(
     dir: &Path,
     sizes: &Sizes,
-    globals: &Globals,
+    globals: &Globals<'_>,
 ) -> Result<LoadedProgram, OpenError> {
     let ebpf = load_object(dir, sizes, Some(globals))?;
     let mut program = LoadedProgram { ebpf };
@@ -70,12 +113,17 @@ pub(super) fn load(
     Ok(program)
 }
 
-fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<Ebpf, OpenError> {
+fn load_object(
+    dir: &Path,
+    sizes: &Sizes,
+    globals: Option<&Globals<'_>>,
+) -> Result<Ebpf, OpenError> {
     let zero = Globals {
         local_mac: [0; 6],
         local_egress: 0,
         hash_key: HashKey::from_words([0; 5]),
         log_drops: false,
+        nat: None,
     };
     let globals = globals.unwrap_or(&zero);
     let local_mac = mac::to_word(globals.local_mac);
@@ -90,6 +138,9 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         0
     };
 
+    let nat = globals.nat.map(NatGlobals::new).unwrap_or_default();
+    let (v4, v6) = (words(&nat.v4), words(&nat.v6));
+
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
@@ -98,6 +149,10 @@ fn load_object(dir: &Path, sizes: &Sizes, globals: Option<&Globals>) -> Result<E
         .override_global(globals::HASH_KEY, &hash_key, true)
         .override_global(globals::FLOW_SET_MASK, &flow_set_mask, true)
         .override_global(globals::FLOW_LIFETIME, &flow_lifetime, true)
+        .override_global(globals::NAT_SOURCES_V4, &v4, true)
+        .override_global(globals::NAT_SOURCES_V6, &v6, true)
+        .override_global(globals::NAT_SOURCE_COUNTS, &nat.counts, true)
+        .override_global(globals::NAT_PORTS, &nat.ports, true)
         .override_global(LEVEL, &log_level, true);
     for &spec in ALL {
         loader.map_pin_path(spec.name, dir.join(map_pin(spec)));

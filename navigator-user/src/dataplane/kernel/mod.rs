@@ -12,6 +12,7 @@ mod error;
 mod interface;
 mod load;
 mod mapping;
+mod nat;
 mod pins;
 mod store;
 mod sys;
@@ -22,10 +23,12 @@ pub use detach::{Detached, Detacher, detach};
 pub use error::OpenError;
 pub use interface::AttachMode;
 pub use load::LoadedProgram;
+pub use nat::{KernelEntries, KernelNatTables};
 pub use store::KernelStore;
 
 use super::{
     AdoptedVip, Applied, Dataplane, DataplaneResult, Figures, NextHop, VipPlan,
+    nat::NatSettings,
     plane::Plane,
     store::{Sizes, Table, put},
 };
@@ -58,6 +61,8 @@ pub struct KernelSettings {
     pub plan_seed: u64,
     /// Sizes of the tables.
     pub sizes: Sizes,
+    /// How NAT is done.
+    pub nat: NatSettings,
 }
 
 /// The data plane in BPF maps.
@@ -66,6 +71,7 @@ pub struct KernelDataplane {
     interfaces: Vec<Watched>,
     hash_key: HashKey,
     sizes: Sizes,
+    nat: NatSettings,
     /// Locked for as long as this lives.
     dir: Option<PinDir>,
 }
@@ -83,7 +89,7 @@ impl KernelDataplane {
             None => {
                 let store = with_private_pins(|dir| {
                     load::make_maps(dir, &settings.sizes)?;
-                    KernelStore::open(dir, settings.sizes)
+                    KernelStore::open(dir, &settings)
                 })?;
                 Self::start(&settings, store, None)
             }
@@ -101,7 +107,7 @@ impl KernelDataplane {
         }
         let path = dir.path().to_owned();
         let made = load::make_maps(&path, &settings.sizes)
-            .and_then(|()| KernelStore::open(&path, settings.sizes))
+            .and_then(|()| KernelStore::open(&path, settings))
             .and_then(|store| Self::start(settings, store, Some(dir)));
         if made.is_err() && !found {
             // Nothing was there before, so nothing is left: another try may use other sizes.
@@ -119,10 +125,11 @@ impl KernelDataplane {
     ) -> Result<Self, OpenError> {
         write_identity(&store, settings);
         let mut dataplane = Self {
-            plane: Plane::open(store)?,
+            plane: Plane::open(store, settings.nat.clone())?,
             interfaces: Vec::new(),
             hash_key: settings.hash_key,
             sizes: settings.sizes,
+            nat: settings.nat.clone(),
             dir,
         };
         for interface in &settings.interfaces {
@@ -159,6 +166,7 @@ impl KernelDataplane {
             local_egress,
             hash_key: self.hash_key,
             log_drops,
+            nat: Some(&self.nat),
         };
         match &self.dir {
             Some(dir) => load::load(dir.path(), &self.sizes, &globals),
@@ -261,6 +269,7 @@ fn check_sizes(sizes: &Sizes) -> Result<(), OpenError> {
         slots,
         backends,
         flow_sets,
+        nat_flows,
     } = *sizes;
     // Regions are computed in 32 bits.
     if !(1..=1 << 30).contains(&slots) {
@@ -277,6 +286,12 @@ fn check_sizes(sizes: &Sizes) -> Result<(), OpenError> {
     if !flow_sets.is_power_of_two() || flow_sets > 1 << 26 {
         return refuse(format!(
             "limits.flow_sets is {flow_sets}: it must be a power of two, at most {}",
+            1 << 26
+        ));
+    }
+    if !(1..=1 << 26).contains(&nat_flows) {
+        return refuse(format!(
+            "limits.nat_flows is {nat_flows}: it must be 1 to {}",
             1 << 26
         ));
     }

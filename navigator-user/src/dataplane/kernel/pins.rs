@@ -5,8 +5,8 @@ use super::error::OpenError;
 use crate::dataplane::store::{Sizes, Table};
 use aya::maps::{MapInfo, MapType};
 use navigator_common::maps::{
-    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, MapSpec, PREFIX_ENTRIES, REASON_COUNTERS,
-    VIP_PREFIXES,
+    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, MapSpec, NAT_FORWARD, NAT_REVERSE,
+    PREFIX_ENTRIES, REASON_COUNTERS, VIP_PREFIXES,
 };
 use nix::{
     errno::Errno,
@@ -121,6 +121,9 @@ impl PinDir {
         let mut found = false;
         for &spec in ALL {
             let pin = self.path.join(map_pin(spec));
+            if is_nat(spec) && pin.exists() {
+                drop_unused(&pin, sizes)?;
+            }
             if pin.exists() {
                 check_map(spec, &pin, sizes)?;
                 found = true;
@@ -165,8 +168,27 @@ pub(super) fn entries(spec: MapSpec, sizes: &Sizes) -> u32 {
     if spec == VIP_PREFIXES {
         return PREFIX_ENTRIES;
     }
+    if is_nat(spec) {
+        return sizes.nat_flows;
+    }
     let table = Table::ALL.iter().find(|table| table.spec() == spec);
     table.map_or(EGRESS_ENTRIES, |table| table.entries(sizes))
+}
+
+/// Unpins a NAT table that was made, or is wanted now, for a data plane that does no NAT: its
+/// size may change without a detach.
+fn drop_unused(pin: &Path, sizes: &Sizes) -> Result<(), OpenError> {
+    let failed = |error| OpenError::from_io(format!("replace {}", pin.display()), error);
+    let info = MapInfo::from_pin(pin).map_err(|error| failed(io::Error::other(error)))?;
+    let found = info.max_entries();
+    if found != sizes.nat_flows && (found == 1 || sizes.nat_flows == 1) {
+        fs::remove_file(pin).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn is_nat(spec: MapSpec) -> bool {
+    spec == NAT_FORWARD || spec == NAT_REVERSE
 }
 
 fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> {
@@ -179,10 +201,18 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
         wanted,
         way_back: way_back.to_owned(),
     };
-    // A trie's key has the number of leading bits in front.
-    let key_size = if spec == VIP_PREFIXES { 20 } else { 4 };
+    let key_size = if spec == VIP_PREFIXES {
+        // A trie's key has the number of leading bits in front.
+        20
+    } else if is_nat(spec) {
+        8
+    } else {
+        4
+    };
     let (map_type, flags, value_sizes) = if spec == VIP_PREFIXES {
         (MapType::LpmTrie, NO_PREALLOC, [spec.value_size; 2])
+    } else if is_nat(spec) {
+        (MapType::Hash, 0, [spec.value_size; 2])
     } else if spec == EGRESS_DEVS {
         // Kernels that can chain a program to a device have a longer value.
         (MapType::DevMap, READ_ONLY_FOR_PROGRAMS, [4, 8])
@@ -227,6 +257,7 @@ fn limit(spec: MapSpec) -> Option<&'static str> {
         "SLOTS" => Some("slots"),
         "BACKENDS" | "BACKEND_COUNTERS" => Some("backends"),
         "FLOWS" => Some("flow_sets"),
+        "NAT_FORWARD" | "NAT_REVERSE" => Some("nat_flows"),
         _ => None,
     }
 }

@@ -1,8 +1,16 @@
 //! The words of pinned maps.
 
-use super::{error::OpenError, interface, mapping::Mapping, sys};
+use super::{
+    KernelSettings,
+    error::OpenError,
+    interface,
+    mapping::Mapping,
+    nat::{self, CollectorThread, KernelNatTables},
+    sys,
+};
 use crate::dataplane::{
     DataplaneError, DataplaneResult,
+    nat::NatFigures,
     store::{Sizes, Store, Table, WayOut},
 };
 use aya::{
@@ -20,6 +28,7 @@ use navigator_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 use std::{
+    collections::BTreeSet,
     io,
     num::NonZeroUsize,
     os::fd::AsFd,
@@ -34,16 +43,19 @@ pub struct KernelStore {
     devices: DevMap<MapData>,
     /// Locked for a write only because a trie is written through a handle that may change.
     prefixes: Mutex<LpmTrie<MapData, [u64; 2], u64>>,
-    traffic: PerCpuArray<MapData, [u64; 2]>,
+    traffic: PerCpuArray<MapData, [u64; 4]>,
     counters: PerCpuArray<MapData, u64>,
     cpus: usize,
+    /// None where NAT is not done.
+    collector: Option<CollectorThread>,
     /// All maps once more, to be pinned again for another load.
     maps: Vec<(MapSpec, MapData)>,
 }
 
 impl KernelStore {
     /// Opens the maps that are pinned in `dir`.
-    pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, settings: &KernelSettings) -> Result<Self, OpenError> {
+        let sizes = settings.sizes;
         let tables = Table::ALL.map(|table| map_table(dir, table, &sizes));
         let mut mapped = Vec::with_capacity(tables.len());
         for table in tables {
@@ -53,6 +65,10 @@ impl KernelStore {
             .try_into()
             .map_err(|_| io_error("map the tables", io::ErrorKind::InvalidData.into()))?;
         let typed = |spec| open_map(dir, spec).and_then(|data| typed(spec, data));
+        let maps = ALL
+            .iter()
+            .map(|&spec| open_map(dir, spec).map(|data| (spec, data)))
+            .collect::<Result<Vec<_>, _>>()?;
         let bad = |spec: MapSpec| move |error: aya::maps::MapError| map_error(spec, error);
         Ok(Self {
             sizes,
@@ -66,10 +82,8 @@ impl KernelStore {
             counters: PerCpuArray::try_from(typed(REASON_COUNTERS)?)
                 .map_err(bad(REASON_COUNTERS))?,
             cpus: nr_cpus().map_err(|(action, error)| OpenError::from_io(action, error))?,
-            maps: ALL
-                .iter()
-                .map(|&spec| open_map(dir, spec).map(|data| (spec, data)))
-                .collect::<Result<_, _>>()?,
+            collector: collector(&maps, settings)?,
+            maps,
         })
     }
 
@@ -77,10 +91,32 @@ impl KernelStore {
         self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The tables of NAT flows: for tests and benchmarks.
+    ///
+    /// # Errors
+    /// If the process has no file descriptor left.
+    pub fn nat_tables(&self) -> io::Result<KernelNatTables> {
+        nat::tables(&self.maps)
+    }
+
     /// The maps.
     pub(super) fn maps(&self) -> &[(MapSpec, MapData)] {
         &self.maps
     }
+}
+
+/// Whoever starts NAT flows also ends them.
+fn collector(
+    maps: &[(MapSpec, MapData)],
+    settings: &KernelSettings,
+) -> Result<Option<CollectorThread>, OpenError> {
+    if settings.nat.sources.is_empty() {
+        return Ok(None);
+    }
+    nat::tables(maps)
+        .and_then(|tables| CollectorThread::start(tables, settings))
+        .map(Some)
+        .map_err(|error| io_error("start the collector of NAT flows", error))
 }
 
 fn map_table(dir: &Path, table: Table, sizes: &Sizes) -> Result<Mapping, OpenError> {
@@ -106,6 +142,15 @@ fn map_error(spec: MapSpec, error: aya::maps::MapError) -> OpenError {
 
 fn io_error(action: impl Into<String>, error: io::Error) -> OpenError {
     OpenError::from_io(action, error)
+}
+
+/// The program's clock, in units of [`coarse_time`].
+pub(super) fn now() -> u32 {
+    // This clock always exists; 0 would only make figures look too full.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+    });
+    coarse_time(now)
 }
 
 impl Store for KernelStore {
@@ -135,11 +180,7 @@ impl Store for KernelStore {
     }
 
     fn now(&self) -> u32 {
-        // This clock always exists; 0 would only make figures look too full.
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
-            now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
-        });
-        coarse_time(now)
+        now()
     }
 
     fn device_mac(&self, ifindex: u32) -> DataplaneResult<[u8; 6]> {
@@ -201,11 +242,13 @@ impl Store for KernelStore {
         Traffic {
             packets: sum(0),
             bytes: sum(1),
+            reply_packets: sum(2),
+            reply_bytes: sum(3),
         }
     }
 
     fn clear_traffic(&mut self, backend: u32) {
-        let cleared = PerCpuValues::try_from(vec![[0; 2]; self.cpus])
+        let cleared = PerCpuValues::try_from(vec![[0; 4]; self.cpus])
             .map_err(|error| error.to_string())
             .and_then(|zeros| {
                 self.traffic
@@ -215,6 +258,19 @@ impl Store for KernelStore {
         if let Err(why) = cleared {
             tracing::warn!("the counters of backend id {backend} keep an old value: {why}");
         }
+    }
+
+    fn end_nat_flows(&self, backends: &BTreeSet<u32>) -> BTreeSet<u32> {
+        match &self.collector {
+            Some(collector) => collector.desk().end(backends),
+            // Nobody makes flows, and nobody reads those that may be there.
+            None => backends.clone(),
+        }
+    }
+
+    fn nat_figures(&self) -> NatFigures {
+        let collector = self.collector.as_ref();
+        collector.map_or_else(NatFigures::default, |it| it.desk().figures())
     }
 
     fn counter(&self, index: u32) -> u64 {

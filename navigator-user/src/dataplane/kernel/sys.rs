@@ -12,7 +12,11 @@ use std::{
 };
 
 const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_NOEXIST: u64 = 1;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -96,6 +100,59 @@ fn grace_by_map() -> io::Result<()> {
     update[1] = &raw const key as u64;
     update[2] = &raw const value as u64;
     bpf(BPF_MAP_UPDATE_ELEM, &mut update).map(drop)
+}
+
+/// Reads the value of an 8-byte key, `take` also removes it; `false` if there is none. The map's
+/// values must have the length of `value`.
+pub(super) fn lookup(map: &OwnedFd, key: u64, value: &mut [u64], take: bool) -> io::Result<bool> {
+    let command = if take {
+        BPF_MAP_LOOKUP_AND_DELETE_ELEM
+    } else {
+        BPF_MAP_LOOKUP_ELEM
+    };
+    let mut attributes = [0; 16];
+    attributes[0] = map.as_raw_fd() as u64;
+    attributes[1] = &raw const key as u64;
+    attributes[2] = value.as_mut_ptr() as u64;
+    found(bpf(command, &mut attributes), libc::ENOENT)
+}
+
+/// Inserts the value of an 8-byte key that is not there yet; `false` if it is.
+pub(super) fn insert_new(map: &OwnedFd, key: u64, value: &[u64]) -> io::Result<bool> {
+    let mut attributes = [0; 16];
+    attributes[0] = map.as_raw_fd() as u64;
+    attributes[1] = &raw const key as u64;
+    attributes[2] = value.as_ptr() as u64;
+    attributes[3] = BPF_NOEXIST;
+    found(bpf(BPF_MAP_UPDATE_ELEM, &mut attributes), libc::EEXIST)
+}
+
+fn found(result: io::Result<libc::c_long>, otherwise: i32) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(otherwise) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads entries of a hash map with 8-byte keys, from `cursor` or the start on; returns how many,
+/// and where the next ones begin. `values` must have room for a value of the map for each key.
+pub(super) fn lookup_batch(
+    map: &OwnedFd,
+    cursor: Option<u32>,
+    keys: &mut [u64],
+    values: &mut [u64],
+) -> io::Result<(usize, Option<u32>)> {
+    let (begin, mut next) = (cursor.unwrap_or(0), 0u32);
+    let mut attributes: Attributes = [0; 16];
+    attributes[0] = cursor.map_or(0, |_| &raw const begin as u64);
+    attributes[1] = &raw mut next as u64;
+    attributes[2] = keys.as_mut_ptr() as u64;
+    attributes[3] = values.as_mut_ptr() as u64;
+    attributes[4] = keys.len() as u64 & 0xffff_ffff | (map.as_raw_fd() as u64) << 32;
+    let more = found(bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes), libc::ENOENT)?;
+    let count = (attributes[4] as u32 as usize).min(keys.len());
+    Ok((count, more.then_some(next)))
 }
 
 /// Mounts a BPF file system.

@@ -17,12 +17,13 @@ const SIZES: Sizes = Sizes {
     slots: 100,
     backends: 8,
     flow_sets: 16,
+    nat_flows: 1,
 };
 
 const A: usize = 0;
 const B: usize = 1;
 
-fn plan_for(vip: VipKey, roles: &[(usize, Role)], table: &[u32]) -> VipPlan {
+pub(super) fn plan_for(vip: VipKey, roles: &[(usize, Role)], table: &[u32]) -> VipPlan {
     let address = |index| SocketAddr::new(host(index), port(&vip));
     VipPlan {
         vip: VipSettings {
@@ -211,6 +212,7 @@ fn a_tunnel_with_another_source_keeps_slots_flows_and_figures() {
         Traffic {
             packets: 5,
             bytes: 300,
+            ..Traffic::default()
         },
     );
     store.store(Table::Flows, 11, FlowWord::new(1, true, 9).0);

@@ -32,6 +32,7 @@ const SIZES: Sizes = Sizes {
     slots: 2000,
     backends: 1000,
     flow_sets: 4,
+    nat_flows: 1,
 };
 
 /// A flow that the program remembers.

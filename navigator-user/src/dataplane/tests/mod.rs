@@ -7,6 +7,7 @@
 
 mod cases;
 mod histories;
+mod nat;
 mod reader;
 mod ways;
 mod world;

@@ -19,6 +19,7 @@ const SIZES: Sizes = Sizes {
     slots: 100,
     backends: 8,
     flow_sets: 16,
+    nat_flows: 1,
 };
 
 /// A device, and a VLAN device above it (see [`MemoryStore`]).

@@ -150,6 +150,8 @@ impl Publisher {
             at_risk_slots: figures.map_or(0, |figures| figures.at_risk),
             packets: backends.iter().map(|b| b.packets).sum(),
             bytes: backends.iter().map(|b| b.bytes).sum(),
+            reply_packets: backends.iter().map(|b| b.reply_packets).sum(),
+            reply_bytes: backends.iter().map(|b| b.reply_bytes).sum(),
             packets_per_second: backends.iter().map(|b| b.packets_per_second).sum(),
             bytes_per_second: backends.iter().map(|b| b.bytes_per_second).sum(),
             problem: String::new(),
@@ -184,6 +186,8 @@ impl Publisher {
             at_risk_slots: figures.map_or(0, |figures| figures.slots_before),
             packets: figures.map_or(0, |figures| figures.packets),
             bytes: figures.map_or(0, |figures| figures.bytes),
+            reply_packets: figures.map_or(0, |figures| figures.reply_packets),
+            reply_bytes: figures.map_or(0, |figures| figures.reply_bytes),
             packets_per_second,
             bytes_per_second,
         }

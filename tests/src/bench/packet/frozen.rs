@@ -36,6 +36,7 @@ pub(super) fn cases(object: &mut Ebpf) -> Result<Vec<Case>> {
             frame: tcp(client_of(to), to, Tcp::Ack, &[0; 10]),
             growth,
             verdict: TX,
+            opening: None,
         })
     };
     Ok(vec![

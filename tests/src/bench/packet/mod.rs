@@ -21,6 +21,9 @@ const ROUNDS: usize = 15;
 /// Numbers of flows that each case is measured with.
 const FLOWS: [u32; 3] = [1, 1_000, 1_000_000];
 
+/// The most of these.
+const MOST_FLOWS: u32 = FLOWS[FLOWS.len() - 1];
+
 /// XDP_PASS and XDP_TX of the kernel's interface.
 const PASS: u32 = 2;
 const TX: u32 = 3;
@@ -34,6 +37,8 @@ struct Case {
     growth: u32,
     /// The XDP action that it must return.
     verdict: u32,
+    /// Run once for every flow before anything is measured, to open them.
+    opening: Option<Vec<u8>>,
 }
 
 /// What one case took with one number of flows.
@@ -91,6 +96,14 @@ fn runs_of_a_case() -> u64 {
 }
 
 fn measure(runner: &mut Runner, cases: &[Case]) -> Result<Vec<Figure>> {
+    for case in cases {
+        if let Some(opening) = &case.opening {
+            runner.aim(&case.program, opening, case.growth, MOST_FLOWS)?;
+            runner
+                .time(opening, RUNS, case.verdict)
+                .with_context(|| format!("{}: opening flows", case.name))?;
+        }
+    }
     let mut times = vec![Vec::with_capacity(ROUNDS); cases.len() * FLOWS.len()];
     for round in 0..=ROUNDS {
         eprint!("\rround {round} of {ROUNDS} ");

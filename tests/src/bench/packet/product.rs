@@ -1,6 +1,6 @@
 //! Navigator's program over tables that Navigator's own writer filled.
 
-use super::{Case, PASS, TX, client_of};
+use super::{Case, PASS, RUNS, TX, client_of};
 use crate::packet::{LOCAL_MAC, ROUTER_MAC, Tcp, tcp};
 use anyhow::{Context, Result, ensure};
 use navigator_common::hash::HashKey;
@@ -14,9 +14,13 @@ use navigator_core::{
 use navigator_user::dataplane::{
     Dataplane, NextHop, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, LoadedProgram},
+    nat::{NatSettings, Timeouts},
     store::Sizes,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 const BACKENDS: u16 = 100;
 const SLOTS: u32 = 65_537;
@@ -29,6 +33,7 @@ pub(super) const FLOOR_VIP: SocketAddr = vip4(1);
 const IPIP4: SocketAddr = vip4(2);
 const IP4IP6: SocketAddr = vip4(3);
 const AT_RISK: SocketAddr = vip4(4);
+const NAT: SocketAddr = vip4(5);
 const NOT_A_VIP: SocketAddr = vip4(99);
 /// As [`FLOOR_VIP`], for IPv6; the VIP in `ipip`.
 pub(super) const FLOOR_VIP6: SocketAddr = SocketAddr::new(
@@ -47,6 +52,8 @@ struct Aim {
     flags: Tcp,
     growth: u32,
     verdict: u32,
+    /// Its flows are opened by a SYN each before they are measured.
+    opened: bool,
 }
 
 const fn aim(name: &'static str, to: SocketAddr, growth: u32) -> Aim {
@@ -56,6 +63,7 @@ const fn aim(name: &'static str, to: SocketAddr, growth: u32) -> Aim {
         flags: Tcp::Ack,
         growth,
         verdict: TX,
+        opened: false,
     }
 }
 
@@ -73,6 +81,10 @@ const AIMS: &[Aim] = &[
         ..aim("pass", NOT_A_VIP, 0)
     },
     aim("at-risk", AT_RISK, 0),
+    Aim {
+        opened: true,
+        ..aim("nat", NAT, 0)
+    },
 ];
 
 pub(super) struct Product {
@@ -94,7 +106,19 @@ impl Product {
             ]),
             plan_seed: SEED,
             // As shipped: a million flows fill the cache to 95 %.
-            sizes: Sizes::default(),
+            sizes: Sizes {
+                nat_flows: 1 << 20,
+                ..Sizes::default()
+            },
+            nat: NatSettings {
+                sources: vec![IpAddr::from([10, 79, 255, 2])],
+                // What waits for its turn must not end meanwhile.
+                timeouts: Timeouts {
+                    opening: Duration::from_secs(24 * 3600),
+                    ..Timeouts::default()
+                },
+                ..NatSettings::default()
+            },
         })?;
         let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
         for (vip, mode, family) in [
@@ -102,6 +126,7 @@ impl Product {
             (IPIP4, ForwardMode::Ipip, 4),
             (IP4IP6, ForwardMode::Ipip, 6),
             (FLOOR_VIP6, ForwardMode::Ipip, 6),
+            (NAT, ForwardMode::Nat, 4),
         ] {
             plane.apply(&plan(vip, mode, &backends(family, vip.port(), 0)))?;
         }
@@ -138,6 +163,9 @@ impl Product {
                 frame: tcp(client_of(aim.to), aim.to, aim.flags, &[0; 10]),
                 growth: aim.growth,
                 verdict: aim.verdict,
+                opening: aim
+                    .opened
+                    .then(|| tcp(client_of(aim.to), aim.to, Tcp::Syn, &[0; 10])),
             })
         };
         AIMS.iter().map(case).collect()
@@ -149,8 +177,9 @@ impl Product {
         let figures = self.plane.figures();
         let ran = |aim: &&Aim| measured.iter().any(|case| case.name == aim.name);
         let expected = |to: &dyn Fn(SocketAddr) -> bool| {
-            let cases = AIMS.iter().filter(ran).filter(|aim| to(aim.to)).count();
-            cases as u64 * super::runs_of_a_case()
+            let cases = AIMS.iter().filter(ran).filter(|aim| to(aim.to));
+            let openings = cases.clone().filter(|aim| aim.opened).count() as u64;
+            cases.count() as u64 * super::runs_of_a_case() + openings * u64::from(RUNS)
         };
         let counter = |name: &str| {
             let mut counters = figures.counters.iter();
