@@ -1,5 +1,5 @@
 //! Navigator's test harness: packets, a small network of real parts, real
-//! servers, statistics; the demo and the benchmarks.
+//! servers, statistics; the demo, the fuzzer and the benchmarks.
 
 pub mod bench;
 pub mod demo;
