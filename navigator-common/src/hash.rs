@@ -194,7 +194,8 @@ mod tests {
         let hash =
             |source: Addr, port: u64| flow_v6(&KEY, source, Addr { hi: 1, lo: 2 }, port as u32, 6);
         // In all of them two numbers of 8 and 12 bits differ, each at an end of its word.
-        let flows: [(&str, fn(u64, u64) -> (u64, u64, u64)); 4] = [
+        type Flow = fn(u64, u64) -> (u64, u64, u64);
+        let flows: [(&str, Flow); 4] = [
             ("last byte of the host, port", |i, j| (1, i << 56, j)),
             ("first byte of the host, port", |i, j| (1, i, j << 4)),
             ("last byte of the prefix, port", |i, j| (i, 1, j)),

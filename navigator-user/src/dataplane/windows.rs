@@ -230,7 +230,7 @@ impl<S: Store> Plane<S> {
 }
 
 fn epochs_to_seconds(epochs: u16) -> u64 {
-    (u64::from(epochs) * u64::from(EPOCH_UNITS) << 30) / 1_000_000_000
+    ((u64::from(epochs) * u64::from(EPOCH_UNITS)) << 30) / 1_000_000_000
 }
 
 #[cfg(test)]

@@ -69,7 +69,11 @@ impl Scene {
                 continue;
             }
             *crowd += 1;
-            let to = if self.flows.len() % 2 == 0 { old } else { new };
+            let to = if self.flows.len().is_multiple_of(2) {
+                old
+            } else {
+                new
+            };
             let first = if to == old { Ack } else { Syn };
             self.expect(client, first, to, FlowRemembered)?;
             self.expect(client, Ack, to, FlowHit)?;
