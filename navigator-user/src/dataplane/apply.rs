@@ -214,7 +214,8 @@ impl<S: Store> Plane<S> {
 
         let change = Retable {
             owners,
-            opens_windows: plan.vip.key.protocol != Protocol::Udp,
+            opens_windows: plan.vip.mode != ForwardMode::Nat
+                && plan.vip.key.protocol != Protocol::Udp,
             epoch: epoch_at(self.store.now()),
         };
         let slots_written = Self::retable(&self.store, &mut self.backends, &mut vip, &change);

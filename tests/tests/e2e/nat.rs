@@ -91,10 +91,7 @@ fn backends_need_no_change_and_ports_may_differ() {
                 upload(lab, lab.client(), target, 2 << 20)?;
             }
             let vip = daemon.vip(name)?;
-            ensure!(
-                vip.reply_packets > 0 && vip.reply_bytes > 8 << 20,
-                "{vip:?}"
-            );
+            ensure!(vip.reply_packets > 500 && vip.bytes > 4 << 20, "{vip:?}");
             let listed = daemon.cli_ok(&["backends", name])?;
             ensure!(listed.contains("REPLIES"), "{listed}");
         }

@@ -117,7 +117,7 @@ fn what_makes_no_sense_is_refused() {
             "navigator vip set web --port 80",
             ErrorKind::MissingRequiredArgument,
         ),
-        ("navigator vip set web --mode nat", ErrorKind::InvalidValue),
+        ("navigator vip set web --mode dnat", ErrorKind::InvalidValue),
         ("navigator detach", ErrorKind::MissingRequiredArgument),
     ];
     for (line, kind) in cases {

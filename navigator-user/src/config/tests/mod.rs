@@ -96,10 +96,14 @@ fn what_the_example_comments_out_are_the_defaults() {
         .take_while(|line| !line.starts_with("[[vip]]"))
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.contains(" = ") && !rest.contains("etcd") => rest,
-            Some(section @ ("[limits]" | "[tunnel]")) => section,
+            Some(section @ ("[limits]" | "[tunnel]" | "[nat]")) => section,
             _ => line,
         })
-        .filter(|line| !line.starts_with("backend_cidrs") && !line.starts_with("endpoints"))
+        .filter(|line| {
+            // These have no default that could be written down.
+            let examples = ["backend_cidrs", "endpoints", "addresses", "ports"];
+            !examples.iter().any(|key| line.starts_with(key))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(

@@ -78,6 +78,26 @@ fn each_slip_is_told_with_place_key_value_and_cure() {
             "3:9: limits.slots = 5: out of bounds; use a whole number from 1024 to 134217728",
         ),
         (
+            "[nat]\naddresses = [\"10.0.0.1\", \"nat\"]",
+            r#"3:26: nat.addresses = "nat": not an IP address; name an address that backends reach this host by, for example "192.0.2.2""#,
+        ),
+        (
+            "[nat]\naddresses = [\"127.0.0.1\"]",
+            r#"3:14: nat.addresses = "127.0.0.1": not the address of a host; name an address that backends reach this host by, for example "192.0.2.2""#,
+        ),
+        (
+            "[nat]\nports = \"80-90\"",
+            r#"3:9: nat.ports = "80-90": ports below 1024 belong to the system's services; write first and last port, at least 1024, as "1024-32767""#,
+        ),
+        (
+            "[nat]\nports = \"2000\"",
+            r#"3:9: nat.ports = "2000": not a range of ports; write first and last port, at least 1024, as "1024-32767""#,
+        ),
+        (
+            "[nat]\nclosed = \"0s\"",
+            r#"3:10: nat.closed = "0s": out of bounds; use 1s to 24h"#,
+        ),
+        (
             "[registry]\nkind = \"etcd\"",
             r#"2:1: registry.endpoints: missing; name the members of the cluster, for example ["http://127.0.0.1:2379"]"#,
         ),
@@ -107,7 +127,7 @@ fn slips_in_a_vip_are_told_at_their_keys() {
     for (line, expected) in [
         (
             "mode = \"geneve\"",
-            r#"7:8: vip.mode = "geneve": must be one of l2, ipip, gue"#,
+            r#"7:8: vip.mode = "geneve": must be one of l2, ipip, gue, nat"#,
         ),
         (
             "slots = 65536",

@@ -272,7 +272,8 @@ fn a_packet_in_the_last_moment_saves_its_flow() {
     let renew_reverse = |entry: &mut NatReverse| {
         entry.state = NatState::new(entry.state, seen::DATA, NOW).0;
     };
-    let saves: [(fn(&mut NatForward), fn(&mut NatReverse)); 2] =
+    type Hears<V> = fn(&mut V);
+    let saves: [(Hears<NatForward>, Hears<NatReverse>); 2] =
         [(renew_forward, |_| {}), (|_| {}, renew_reverse)];
     for (forward, reverse) in saves {
         let tables = tables();
