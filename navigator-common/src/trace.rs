@@ -33,6 +33,8 @@ pub mod known {
     pub const SLOT: u32 = 1 << 2;
     /// A backend was chosen: `backend`, `backend_word`, `backend_info`, `backend_address`.
     pub const BACKEND: u32 = 1 << 3;
+    /// It is a backend's reply on its way to the client, in mode `nat`.
+    pub const REPLY: u32 = 1 << 4;
 }
 
 /// One packet, as `navigator_traced` saw it.
@@ -55,6 +57,8 @@ pub struct TraceRecord {
     pub vip_address: Addr,
     /// The backend's address.
     pub backend_address: Addr,
+    /// Who sent it, see [`client`]; of a reply whom it goes to. All zero if that is not known.
+    pub client: Addr,
     /// Which fields say something, see [`known`].
     pub known: u32,
     /// The interface that it came in by.
@@ -104,7 +108,7 @@ impl TraceRecord {
         }
         let record = decode!(bytes:
             time = word, hash = word, slot = word, vip_port = word, backend_word = word,
-            backend_info = word, vip_address = address, backend_address = address, known = half,
+            backend_info = word, vip_address = address, backend_address = address, client = address, known = half,
             ifindex = half, length = half, sent_length = half, outcome = half, action = half,
             filters = half, events = half, vip = half, slot_index = half, backend = half,
             captured = half, sent_captured = half, vip_bits = half, packet = capture, sent = capture
@@ -241,9 +245,10 @@ impl TraceFilter {
         }
     }
 
-    /// Whether a record is wanted, of a packet from `client`; `random` is drawn for each packet.
+    /// Whether a record is wanted; `random` is drawn for each packet.
     #[inline(always)]
-    pub fn wants(&self, record: &TraceRecord, client: Addr, random: u32) -> bool {
+    pub fn wants(&self, record: &TraceRecord, random: u32) -> bool {
+        let client = record.client;
         let outcomes = if record.outcome < 64 {
             self.outcomes[0]
         } else {
@@ -351,9 +356,9 @@ fn raw64(packet: &[u8; CAPTURE], at: usize) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<TraceRecord>() == 136 + 2 * CAPTURE);
-    assert!(offset_of!(TraceRecord, known) == 80);
-    assert!(offset_of!(TraceRecord, packet) == 136);
+    assert!(size_of::<TraceRecord>() == 152 + 2 * CAPTURE);
+    assert!(offset_of!(TraceRecord, known) == 96);
+    assert!(offset_of!(TraceRecord, packet) == 152);
     assert!(size_of::<TraceFilter>() == 104);
     assert!(offset_of!(TraceFilter, vip) == 88);
     assert!(Reason::ALL.len() <= FORWARDED as usize);

@@ -104,7 +104,11 @@ fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Res
     };
     let vip = match vip::find(address, &flow) {
         Ok(vip) => vip,
-        Err(_) if address.is_snat() => return nat::to_client(ctx, &flow, address),
+        Err(_) if address.is_snat() => {
+            let action = nat::to_client(ctx, &flow, address)?;
+            observer.returned(&flow);
+            return Ok(action);
+        }
         Err(reason) => return Err(reason),
     };
     observer.vip(&flow, vip);
@@ -112,6 +116,7 @@ fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Res
     if table.flags() & VipWord::NAT != 0
         && let Some(action) = nat::to_backend(ctx, &flow, vip, table)?
     {
+        observer.translated(&flow);
         return Ok(action);
     }
     let chosen = select::backend(&flow, vip, table, observer)?;

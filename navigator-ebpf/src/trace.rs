@@ -3,10 +3,12 @@
 //! in `navigator_traced` a [`Recorder`], which writes down what a filter asks for.
 
 use crate::{
-    maps::{TRACE_FILTERS, TRACE_LOST, TRACE_RING, TRACE_SCRATCH, load},
+    maps::{
+        NAT_FORWARD, NAT_REVERSE, TRACE_FILTERS, TRACE_LOST, TRACE_RING, TRACE_SCRATCH, VIPS, load,
+    },
     packet::Frame,
     parse::Flow,
-    select::Chosen,
+    select::{self, Chosen},
 };
 use aya_ebpf::{
     bindings::{BPF_RB_NO_WAKEUP, xdp_action},
@@ -15,6 +17,7 @@ use aya_ebpf::{
 };
 use navigator_common::{
     addr::Addr,
+    backend::BackendInfo,
     reason::{Event, Reason},
     slot::Slot,
     trace::{FORWARDED, TRACERS, TraceRecord, client, known},
@@ -45,6 +48,12 @@ pub(crate) trait Observer {
     /// This backend is to have it.
     #[inline(always)]
     fn chosen(&self, _chosen: &Chosen) {}
+    /// It was brought to its backend by the NAT entry of its flow.
+    #[inline(always)]
+    fn translated(&self, _flow: &Flow) {}
+    /// It is a backend's reply, and was brought to its client by the NAT entry of its flow.
+    #[inline(always)]
+    fn returned(&self, _flow: &Flow) {}
     /// It leaves by this action; forwarded, or under a reason.
     #[inline(always)]
     fn leaves(&self, _ctx: &XdpContext, _action: u32, _reason: Option<Reason>) {}
@@ -91,6 +100,7 @@ impl Observer for Recorder {
         record.sent_length = 0;
         record.sent_captured = 0;
         record.captured = frame.copy_start(length, &mut record.packet);
+        record.client = client(&record.packet);
     }
 
     #[inline(always)]
@@ -131,6 +141,40 @@ impl Observer for Recorder {
     }
 
     #[inline(always)]
+    fn translated(&self, flow: &Flow) {
+        if let Some(entry) = NAT_FORWARD.get_ptr(flow.hash)
+            // SAFETY: a live map value; the word is read once.
+            && let Some(chosen) = select::by_id((load(unsafe { &(*entry).ports }) >> 32) as u32)
+        {
+            self.chosen(&chosen);
+        }
+    }
+
+    #[inline(always)]
+    fn returned(&self, flow: &Flow) {
+        let Some(entry) = NAT_REVERSE.get_ptr(flow.hash) else {
+            return;
+        };
+        // SAFETY: a live map value. Its words may be another flow's a moment later: then the record
+        // is about that one, which no forwarding depends on.
+        let entry = unsafe { &*entry };
+        let client = Addr {
+            hi: load(&entry.destination.hi),
+            lo: load(&entry.destination.lo),
+        };
+        let Some(chosen) = select::by_id((load(&entry.ports) >> 32) as u32) else {
+            return;
+        };
+        self.chosen(&chosen);
+        let record = self.record();
+        record.known |= known::REPLY;
+        record.client = client;
+        if let Some(vip) = VIPS.get(BackendInfo::unpack(record.backend_info).vip.into()) {
+            record.set_vip(vip);
+        }
+    }
+
+    #[inline(always)]
     fn leaves(&self, ctx: &XdpContext, action: u32, reason: Option<Reason>) {
         let record = self.record();
         record.action = action;
@@ -159,14 +203,13 @@ impl Observer for Recorder {
 /// A bit for each filter that asks for the record.
 #[inline(always)]
 fn asked_for(record: &TraceRecord) -> u32 {
-    let client = client(&record.packet);
     // SAFETY: the helper takes no argument.
     let random = unsafe { bpf_get_prandom_u32() };
     let mut filters = 0;
     for number in 0..TRACERS as u32 {
         if let Some(filter) = TRACE_FILTERS.get(number)
             && load(&filter.active) != 0
-            && filter.wants(record, client, random)
+            && filter.wants(record, random)
         {
             filters |= 1 << number;
         }

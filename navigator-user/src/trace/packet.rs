@@ -6,7 +6,7 @@ use navigator_common::{
     backend::{BackendWord, Mode},
     reason::{Event, Reason, Verdict},
     slot::Slot,
-    trace::{FORWARDED, TraceRecord, client, known},
+    trace::{FORWARDED, TraceRecord, known},
 };
 use navigator_core::model::{Ports, Protocol, VipKey};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ pub struct Packet {
     /// Its VLAN tags, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vlans: Vec<u16>,
-    /// Who sent it: the source of an IP packet, or, of an ICMP error, whom the quoted packet went to.
+    /// Who sent it: the source of an IP packet, or, of an ICMP error, whom the quoted packet went to;
+    /// of a reply whom it goes to.
     pub client: Option<IpAddr>,
     /// Its source, with the port if it has one.
     pub source: Option<String>,
@@ -46,8 +47,11 @@ pub struct Packet {
     pub slot: Option<SlotSeen>,
     /// What became of its flow in a tracked slot: names of events, such as `flow_hit`.
     pub events: Vec<String>,
-    /// The backend that was chosen for it.
+    /// The backend that was chosen for it, or whose reply it is.
     pub backend: Option<BackendSeen>,
+    /// It is a backend's reply on its way to the client, in mode `nat`.
+    #[serde(default)]
+    pub reply: bool,
     /// Bytes of the frame as it left; 0 if it did not.
     pub sent_length: u32,
     /// The first bytes of the frame as it came, in hexadecimal digits.
@@ -106,12 +110,12 @@ impl Packet {
             slot: record.slot().map(|slot| slot_seen(record, slot)),
             events: events(record),
             backend: backend(record),
+            reply: record.known & known::REPLY != 0,
             sent_length: record.sent_length,
             packet: bytes.then(|| hex(record.packet())),
             sent: (bytes && record.sent_length > 0).then(|| hex(record.sent())),
         };
-        let client = client(&record.packet);
-        packet.client = (!client.is_empty()).then(|| client.into());
+        packet.client = (!record.client.is_empty()).then(|| record.client.into());
         packet.read_headers(record.packet());
         packet
     }
@@ -163,9 +167,18 @@ impl Packet {
         }
     }
 
+    /// Its client, for people.
+    pub fn client_name(&self) -> String {
+        self.client
+            .map_or_else(|| "somebody".to_owned(), |client| client.to_string())
+    }
+
     /// What became of it and why, in a sentence.
     pub fn explain(&self) -> String {
         let mut text = match (self.verdict.as_str(), &self.backend) {
+            ("forwarded", Some(backend)) if self.reply => {
+                format!("reply of {} to {}", backend.address, self.client_name())
+            }
             ("forwarded", Some(backend)) => {
                 format!("forwarded to {} by {}", backend.address, backend.mode)
             }

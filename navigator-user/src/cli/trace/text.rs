@@ -112,6 +112,9 @@ fn slot(slot: &SlotSeen) -> String {
 fn outcome(packet: &Packet) -> String {
     let mut text = match (&packet.reason, &packet.backend) {
         (Some(reason), _) => reason.clone(),
+        (None, Some(backend)) if packet.reply => {
+            format!("to {} from {}", packet.client_name(), backend.address)
+        }
         (None, Some(backend)) => format!("to {} by {}", backend.address, backend.mode),
         (None, None) => packet.verdict.clone(),
     };
@@ -158,6 +161,7 @@ pub(super) mod tests {
                 mode: "l2".to_owned(),
                 next_hop: "02:00:00:00:00:01".to_owned(),
             }),
+            reply: false,
             sent_length: 74,
             packet: Some("020000000001020000000009080045".to_owned()),
             sent: Some("020000000002020000000001080045".to_owned()),

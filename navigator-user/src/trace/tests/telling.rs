@@ -2,11 +2,10 @@
 
 use crate::trace::packet::{Packet, unhex};
 use navigator_common::{
-    addr::Addr,
     backend::{BackendInfo, BackendWord, Mode},
     reason::{Event, Reason},
     slot::Slot,
-    trace::{CAPTURE, FORWARDED, TraceRecord, known},
+    trace::{CAPTURE, FORWARDED, TraceRecord, client, known},
     vip::PortWord,
 };
 use proptest::prelude::*;
@@ -39,6 +38,7 @@ pub(crate) fn record() -> TraceRecord {
         backend_info: backend.pack(),
         vip_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)).into(),
         backend_address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)).into(),
+        client: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)).into(),
         known: known::ADDRESS | known::VIP | known::SLOT | known::BACKEND,
         ifindex: 4,
         length: 54,
@@ -147,6 +147,19 @@ fn a_dropped_packet_has_a_reason_and_what_it_means() {
 }
 
 #[test]
+fn a_reply_is_told_with_whom_it_goes_to_and_who_sent_it() {
+    let reply = TraceRecord {
+        known: known::ADDRESS | known::VIP | known::BACKEND | known::REPLY,
+        events: 0,
+        ..record()
+    };
+    assert_eq!(
+        told(&reply).explain(),
+        "reply of 10.0.0.2:80 to 198.51.100.7, VIP 192.0.2.1:80/tcp"
+    );
+}
+
+#[test]
 fn a_fragment_has_no_ports_and_a_tagged_frame_its_tags() {
     let mut later = record();
     later.packet[21] = 7;
@@ -172,6 +185,7 @@ fn an_icmp_error_belongs_to_the_client_of_the_flow() {
     let quoted = [192, 0, 2, 1, 203, 0, 113, 5];
     error.packet[54..62].copy_from_slice(&quoted);
     error.captured = 62;
+    error.client = client(&error.packet);
     let packet = told(&error);
     assert_eq!(packet.client, Some(IpAddr::from([203, 0, 113, 5])));
     assert_eq!(packet.source.as_deref(), Some("198.51.100.7"));
@@ -190,6 +204,8 @@ fn bytes_of(record: &TraceRecord) -> Vec<u8> {
         record.vip_address.lo,
         record.backend_address.hi,
         record.backend_address.lo,
+        record.client.hi,
+        record.client.lo,
     ];
     let halves = [
         record.known,
@@ -241,9 +257,9 @@ proptest! {
         if whole {
             // Long enough, with an outcome that may be one: what a broken program might write.
             bytes.resize(size_of::<TraceRecord>(), 0x45);
-            bytes[96..100].copy_from_slice(&outcome.to_ne_bytes());
-            bytes[124..128].copy_from_slice(&captured.to_ne_bytes());
-            bytes[128..132].copy_from_slice(&captured.to_ne_bytes());
+            bytes[112..116].copy_from_slice(&outcome.to_ne_bytes());
+            bytes[140..144].copy_from_slice(&captured.to_ne_bytes());
+            bytes[144..148].copy_from_slice(&captured.to_ne_bytes());
         }
         if let Some(record) = TraceRecord::decode(&bytes) {
             let packet = told(&record);
@@ -263,8 +279,8 @@ proptest! {
         frame.packet[14] = version << 4 | frame.packet[14] & 0xf;
         frame.captured = 14 + body.len() as u32;
         prop_assert!(!told(&frame).protocol.is_empty());
-        let nothing = Addr::default();
-        prop_assert!(ether_type != [8, 6] || told(&frame).client.is_none_or(|c| Addr::from(c) != nothing));
+        let client = client(&frame.packet);
+        prop_assert!(ether_type == [8, 0] || ether_type == [0x86, 0xdd] || ether_type == [0x81, 0] || client.is_empty());
     }
 
     #[test]
