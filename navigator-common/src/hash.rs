@@ -91,6 +91,25 @@ pub const fn flow_v6(
     finish(state, b)
 }
 
+/// The hash of an IPv4 client, whatever its ports and protocol.
+#[inline(always)]
+pub const fn client_v4(key: &HashKey, source: u32, destination: u32) -> u64 {
+    flow_v4(key, source, destination, 0, 0)
+}
+
+/// The hash of an IPv6 client, whatever its ports and protocol.
+#[inline(always)]
+pub const fn client_v6(key: &HashKey, source: Addr, destination: Addr) -> u64 {
+    flow_v6(key, source, destination, 0, 0)
+}
+
+/// What a client is remembered by in a VIP whose [`crate::vip::Vip::port`] this is: one client
+/// may have another backend in each VIP of an address. The half that picks the slot stays.
+#[inline(always)]
+pub const fn client_of_vip(hash: u64, port: u64) -> u64 {
+    hash ^ (port.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32)
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

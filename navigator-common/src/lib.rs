@@ -30,6 +30,7 @@ pub mod limit;
 pub mod mac;
 pub mod maps;
 pub mod nat;
+pub mod quic;
 pub mod reason;
 pub mod slot;
 pub mod trace;

@@ -29,6 +29,8 @@ pub const VIP_PREFIXES: MapSpec = spec("VIP_PREFIXES", 1, 8);
 pub const PORTS: MapSpec = spec("PORTS", 2, 8);
 /// VIPs by id: array of [`crate::vip::Vip`], mapped. Id 0 is never used.
 pub const VIPS: MapSpec = spec("VIPS", 2, size_of::<crate::vip::Vip>());
+/// Backends by the server id in a QUIC connection id: hash of [`crate::quic::QuicKey`] to backend id.
+pub const QUIC_SERVERS: MapSpec = spec("QUIC_SERVERS", 1, 8);
 /// Slot tables: array of [`crate::slot::Slot`], mapped.
 pub const SLOTS: MapSpec = spec("SLOTS", 1, 8);
 /// Backends by id: array of [`crate::backend::Backend`], mapped. Id 0 is never used.
@@ -62,6 +64,7 @@ pub const ALL: &[MapSpec] = &[
     VIP_PREFIXES,
     PORTS,
     VIPS,
+    QUIC_SERVERS,
     SLOTS,
     BACKENDS,
     FLOWS,
@@ -78,6 +81,8 @@ pub const ALL: &[MapSpec] = &[
 
 /// Buckets of VIP addresses; a power of two.
 pub const ADDR_BUCKETS: u32 = 1024;
+/// Entries of the QUIC server ids' hash map.
+pub const QUIC_ENTRIES: u32 = 1 << 15;
 /// Entries of the prefixes' trie.
 pub const PREFIX_ENTRIES: u32 = 1024;
 /// Entries of the ports array.

@@ -165,6 +165,10 @@ events! {
     FlowSetFull = "flow_set_full";
     /// A flow was put into the NAT tables.
     NatOpened = "nat_opened";
+    /// A packet to a QUIC VIP went to the backend that its connection id names.
+    QuicById = "quic_by_id";
+    /// A packet to a QUIC VIP whose connection id names no backend went by its addresses and ports.
+    QuicByTuple = "quic_by_tuple";
 }
 
 /// First counter of the events; reasons are counted below it.

@@ -235,7 +235,7 @@ impl PortWord {
 /// | bits | meaning |
 /// |---|---|
 /// | 0–31 | first slot of its table |
-/// | 32–47 | flags: [`VipWord::TRACK_ALL`], [`VipWord::FOLLOW_TABLE`], [`VipWord::NAT`] |
+/// | 32–47 | flags: [`VipWord::TRACK_ALL`], [`VipWord::FOLLOW_TABLE`], [`VipWord::AFFINITY`], [`VipWord::QUIC`], [`VipWord::NAT`] |
 /// | 48–63 | zero |
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -248,6 +248,10 @@ impl VipWord {
     pub const FOLLOW_TABLE: u16 = 2;
     /// Flag: its flows are looked up in the NAT tables first (`mode = "nat"`).
     pub const NAT: u16 = 1 << 8;
+    /// Flag: slot and memory go by the client's address alone (`affinity = source`).
+    pub const AFFINITY: u16 = 4;
+    /// Flag: UDP packets go by their QUIC connection id where that names a backend (`quic`).
+    pub const QUIC: u16 = 8;
 
     /// Packs a word.
     pub const fn new(base: u32, flags: u16) -> Self {
@@ -282,8 +286,10 @@ pub struct Vip {
     pub port: u64,
     /// How many leading bits of the address count, as in [`crate::maps::VIP_PREFIXES`]: 128 for one address.
     pub bits: u64,
+    /// Lengths of the server ids in QUIC connection ids, see [`crate::quic`].
+    pub quic: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: [u64; 1],
 }
 
 const _: () = {
@@ -296,6 +302,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Vip, address) == 16);
     assert!(core::mem::offset_of!(Vip, port) == 32);
     assert!(core::mem::offset_of!(Vip, bits) == 40);
+    assert!(core::mem::offset_of!(Vip, quic) == 48);
 };
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The words that everything else is said in: services, instances, VIPs, orders.
 
 mod front;
+mod quic;
 
 pub use front::{BadPorts, Ports, Protocol, VipKey};
+pub use quic::{BadServerId, MAX_SERVER_ID, QUIC_CONFIGS, QuicConfigs, ServerId};
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
@@ -83,6 +85,9 @@ pub const DEFAULT_WEIGHT: u16 = 100;
 /// The highest weight.
 pub const MAX_WEIGHT: u16 = 1000;
 
+/// The label that holds an instance's QUIC server ids.
+pub const SERVER_ID_LABEL: &str = "quic_server_id";
+
 /// One instance as it registered itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Instance {
@@ -94,7 +99,8 @@ pub struct Instance {
     pub check: CheckSpec,
     /// Its registration ends with a lease (else it is `static`).
     pub leased: bool,
-    /// Free labels of the registrant: `id`, `version`, `zone`, `priority`, `tags` and `meta`, as JSON.
+    /// Labels of the registrant: `id`, `version`, `zone`, `priority`, `tags` and `meta`, which are free,
+    /// and [`SERVER_ID_LABEL`], as JSON.
     pub labels: BTreeMap<String, serde_json::Value>,
 }
 
@@ -175,6 +181,17 @@ pub enum UdpPolicy {
     Sticky,
 }
 
+/// What keeps a client's flows together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Affinity {
+    /// Nothing: each flow goes its own way.
+    #[default]
+    None,
+    /// The client's address: all its flows to the VIP go to one backend.
+    Source,
+}
+
 /// What happens to packets for a port of a VIP address that no VIP serves.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -227,6 +244,10 @@ pub struct Vip {
     pub slots: u32,
     /// UDP flows across table changes.
     pub udp: UdpPolicy,
+    /// Flows of one client.
+    pub affinity: Affinity,
+    /// What QUIC connection ids say of backends.
+    pub quic: QuicConfigs,
     /// Packets for other ports of its address; when VIPs of one address differ, `pass` wins.
     pub unserved: UnservedPolicy,
     /// Connections of a backend that died.
@@ -252,6 +273,19 @@ pub struct Order {
     /// Use this weight instead of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+}
+
+impl Instance {
+    /// What it writes into its QUIC connection ids: its label `quic_server_id`, one or a list.
+    pub fn server_ids(&self) -> Vec<ServerId> {
+        let ids = match self.labels.get(SERVER_ID_LABEL) {
+            Some(serde_json::Value::Array(ids)) => ids.as_slice(),
+            Some(id) => std::slice::from_ref(id),
+            None => &[],
+        };
+        let text = ids.iter().filter_map(serde_json::Value::as_str);
+        text.filter_map(|text| text.parse().ok()).collect()
+    }
 }
 
 impl Order {

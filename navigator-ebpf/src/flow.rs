@@ -15,27 +15,32 @@ use navigator_common::{
     flow::{BUSY, FREE, FlowEntry, FlowSet, FlowWord, RENEWAL, WAYS, coarse_time, fingerprint},
     reason::{Event, Reason},
     slot::{NO_BACKEND, Slot},
+    vip::VipWord,
 };
 
-/// The backend of a packet of `flow` in a slot whose flows may be remembered.
+/// The backend of a packet of `flow` in a slot whose flows may be remembered, by `hash`. `flags`
+/// are the VIP's: under affinity a client is remembered, and what it opens does not move it.
 #[inline(always)]
 pub(crate) fn recall(
     flow: &Flow,
+    hash: u64,
     slot: Slot,
-    track_all: bool,
+    flags: u16,
     observer: &impl Observer,
 ) -> Result<Chosen, Reason> {
     // SAFETY: the helper takes no argument.
     let now = coarse_time(unsafe { bpf_ktime_get_coarse_ns() });
     let opens = flow.kind == Kind::Opens;
-    let fingerprint = fingerprint(flow.hash);
+    let track_all = flags & VipWord::TRACK_ALL != 0;
+    let asks_anew = opens && flags & VipWord::AFFINITY == 0;
+    let fingerprint = fingerprint(hash);
     let set = FLOWS
-        .get_ptr_mut(flow.hash as u32 & globals::flow_set_mask())
+        .get_ptr_mut(hash as u32 & globals::flow_set_mask())
         .ok_or(Reason::DropCorrupt)?;
 
     let known = find(set, fingerprint);
     if let Some((entry, word)) = known
-        && let Some(chosen) = remembered(word, opens)
+        && let Some(chosen) = remembered(word, asks_anew)
     {
         if flow.kind != Kind::Quoted {
             refresh(entry, word, opens, now);

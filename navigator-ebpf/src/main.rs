@@ -15,6 +15,7 @@
 )]
 #![feature(core_intrinsics)]
 
+mod affinity;
 mod atomic;
 mod clock;
 mod count;
@@ -28,6 +29,7 @@ mod nat;
 mod odd;
 mod packet;
 mod parse;
+mod quic;
 mod refuse;
 mod select;
 mod trace;
@@ -119,7 +121,7 @@ fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Res
         observer.translated(&flow);
         return Ok(action);
     }
-    let chosen = select::backend(&flow, vip, table, observer)?;
+    let chosen = select::backend(ctx, &flow, vip, table, observer)?;
     observer.chosen(&chosen);
     refuse::loops(&frame, &chosen)?;
     let action = forward::send(frame, &flow, &chosen)?;

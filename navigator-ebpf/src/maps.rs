@@ -13,9 +13,10 @@ use navigator_common::{
     limit::BUCKETS,
     maps::{
         ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS, META_WORDS, PORT_ENTRIES, PREFIX_ENTRIES,
-        VIP_ENTRIES, default_entries,
+        QUIC_ENTRIES, VIP_ENTRIES, default_entries,
     },
     nat::{NatForward, NatReverse},
+    quic::QuicKey,
     reason::{COUNTERS, Traffic},
     trace::{TRACERS, TraceFilter, TraceRecord},
     vip::{AddrBucket, Vip},
@@ -40,6 +41,9 @@ pub(crate) static VIP_PREFIXES: LpmTrie<[u64; 2], u64> =
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(PORT_ENTRIES, MAPPED);
 #[map]
 pub(crate) static VIPS: Array<Vip> = Array::with_max_entries(VIP_ENTRIES, MAPPED);
+#[map]
+pub(crate) static QUIC_SERVERS: HashMap<QuicKey, u64> =
+    HashMap::with_max_entries(QUIC_ENTRIES, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static SLOTS: Array<u64> = Array::with_max_entries(default_entries::SLOTS, MAPPED);
 #[map]

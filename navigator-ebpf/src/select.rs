@@ -5,13 +5,16 @@
 //! flow looked up and remembered; see [`crate::flow`].
 
 use crate::{
-    flow,
+    affinity, flow,
     maps::{BACKENDS, SLOTS, load},
-    parse::{Flow, UDP},
+    parse::{Flow, Kind, UDP},
+    quic,
     trace::Observer,
 };
+use aya_ebpf::programs::XdpContext;
 use navigator_common::{
     backend::{Backend, BackendWord},
+    hash::client_of_vip,
     reason::Reason,
     slot::{NO_BACKEND, Slot, slot_index},
     vip::{Vip, VipWord},
@@ -27,32 +30,44 @@ pub(crate) struct Chosen {
 /// Picks the backend for a packet of `flow`.
 #[inline(always)]
 pub(crate) fn backend(
+    ctx: &XdpContext,
     flow: &Flow,
     vip: &Vip,
     table: VipWord,
     observer: &impl Observer,
 ) -> Result<Chosen, Reason> {
-    let index = slot_of(flow, vip, table);
+    let flags = table.flags();
+    let mut hash = flow.hash;
+    if flags & (VipWord::QUIC | VipWord::AFFINITY) != 0 {
+        if flags & VipWord::QUIC != 0
+            && flow.protocol == UDP
+            && flow.kind == Kind::Segment
+            && let Some(named) = quic::backend(ctx, vip, observer)
+        {
+            return Ok(named);
+        }
+        if flags & VipWord::AFFINITY != 0
+            && let Some(client) = affinity::client(ctx, flow.kind)
+        {
+            hash = client_of_vip(client, vip.port);
+        }
+    }
+    let index = slot_of(hash, vip, table);
     let slot = Slot(load(SLOTS.get(index).ok_or(Reason::DropCorrupt)?));
     observer.slot(index - table.base(), slot);
-    let asks_memory = slot.is_tracked() || table.flags() & VipWord::TRACK_ALL != 0;
-    let follows = table.flags() & VipWord::FOLLOW_TABLE != 0 && flow.protocol == UDP;
+    let asks_memory = slot.is_tracked() || flags & VipWord::TRACK_ALL != 0;
+    let follows = flags & VipWord::FOLLOW_TABLE != 0 && flow.protocol == UDP;
     if asks_memory && !follows {
-        flow::recall(
-            flow,
-            slot,
-            table.flags() & VipWord::TRACK_ALL != 0,
-            observer,
-        )
+        flow::recall(flow, hash, slot, flags, observer)
     } else {
         current(slot)
     }
 }
 
-/// The index of the slot that a flow falls into; `table` is the VIP's word.
+/// The index of the slot that a flow of this hash falls into; `table` is the VIP's word.
 #[inline(always)]
-pub(crate) fn slot_of(flow: &Flow, vip: &Vip, table: VipWord) -> u32 {
-    table.base() + slot_index(flow.hash, vip.slots as u32)
+pub(crate) fn slot_of(hash: u64, vip: &Vip, table: VipWord) -> u32 {
+    table.base() + slot_index(hash, vip.slots as u32)
 }
 
 /// The backend that a slot's new flows go to.

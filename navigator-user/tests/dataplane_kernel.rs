@@ -18,7 +18,7 @@ use navigator_core::{
     plan::members::{Member, State},
 };
 use navigator_user::dataplane::{
-    DEFAULT_WINDOW, Dataplane, NextHop, VipPlan, VipSettings,
+    DEFAULT_WINDOW, Dataplane, NextHop, Steering, VipPlan, VipSettings,
     kernel::{
         Attach, AttachMode, InterfaceSettings, KernelDataplane, KernelSettings, OpenError, detach,
     },
@@ -121,6 +121,7 @@ fn plan(slots: usize) -> VipPlan {
             mode: ForwardMode::L2,
             udp: UdpPolicy::Rehash,
             unserved: UnservedPolicy::Drop,
+            steering: Steering::default(),
         },
         members: vec![member("10.0.0.1"), member("10.0.0.2")],
         table: (0..slots as u32).map(|slot| slot % 2).collect(),

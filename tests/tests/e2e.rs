@@ -19,6 +19,8 @@ mod failures;
 mod icmp;
 #[path = "e2e/interfaces.rs"]
 mod interfaces;
+#[path = "e2e/kinds.rs"]
+mod kinds;
 #[path = "e2e/lab.rs"]
 mod lab;
 #[path = "e2e/modes.rs"]

@@ -7,6 +7,8 @@
 #[path = "packets/world.rs"]
 mod world;
 
+#[path = "packets/affinity.rs"]
+mod affinity;
 #[path = "packets/at_risk.rs"]
 mod at_risk;
 #[path = "packets/at_risk_crowd.rs"]
@@ -51,6 +53,8 @@ mod on_down;
 mod outer_source;
 #[path = "packets/pass.rs"]
 mod pass;
+#[path = "packets/quic.rs"]
+mod quic;
 #[path = "packets/redirect.rs"]
 mod redirect;
 #[path = "packets/refuse.rs"]

@@ -6,12 +6,24 @@ use super::{
     check::{check_json, parse_check},
     json::{Fields, parse_object, shorten},
 };
-use crate::model::{DEFAULT_WEIGHT, Instance, InstanceKey, MAX_WEIGHT, keys};
+use crate::model::{
+    BadServerId, DEFAULT_WEIGHT, Instance, InstanceKey, MAX_WEIGHT, SERVER_ID_LABEL, ServerId, keys,
+};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
 
-/// Fields that are kept for readers and mean nothing here.
-const LABELS: [&str; 6] = ["id", "meta", "priority", "tags", "version", "zone"];
+/// Fields that are kept as they are; but for the server id they mean nothing here.
+const LABELS: [&str; 7] = [
+    "id",
+    "meta",
+    "priority",
+    SERVER_ID_LABEL,
+    "tags",
+    "version",
+    "zone",
+];
+/// The most QUIC server ids of an instance.
+const MAX_SERVER_IDS: usize = 16;
 
 /// Reads an instance: the key `/services/<service>/<address>:<port>`, and as
 /// the value an object of `name`, `address`, `port` and, if wanted,
@@ -40,6 +52,7 @@ fn parse(key: &str, value: &[u8], leased: bool, rules: &Rules) -> Result<Instanc
     let key = parse_instance_key(rest)?;
     check_body(&fields, &key)?;
     check_allowed(key.address.ip(), rules)?;
+    check_server_ids(&fields)?;
     Ok(Instance {
         weight: parse_weight(&fields)?,
         check: parse_check(&fields)?,
@@ -110,6 +123,26 @@ fn parse_weight(fields: &Fields<'_>) -> Result<u16, Flaw> {
     let fields = fields.under(RejectReason::BadWeight);
     let weight = fields.number("weight", 0..=u32::from(MAX_WEIGHT))?;
     Ok(weight.map_or(DEFAULT_WEIGHT, |weight| weight as u16))
+}
+
+/// A QUIC server id, or a list of some.
+fn check_server_ids(fields: &Fields<'_>) -> Result<(), Flaw> {
+    let Some(value) = fields.get(SERVER_ID_LABEL) else {
+        return Ok(());
+    };
+    let ids = match value {
+        Value::Array(ids) => ids.as_slice(),
+        id => std::slice::from_ref(id),
+    };
+    let sound = |id: &Value| id.as_str().is_some_and(|id| id.parse::<ServerId>().is_ok());
+    if let Some(bad) = ids.iter().find(|id| !sound(id)) {
+        return Err(fields.flaw(SERVER_ID_LABEL, bad, BadServerId));
+    }
+    if ids.len() > MAX_SERVER_IDS {
+        let cure = format_args!("must be at most {MAX_SERVER_IDS} ids");
+        return Err(fields.flaw(SERVER_ID_LABEL, value, cure));
+    }
+    Ok(())
 }
 
 fn labels(fields: &Fields<'_>) -> BTreeMap<String, Value> {

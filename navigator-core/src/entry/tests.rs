@@ -360,6 +360,29 @@ fn a_check_may_say_more_than_an_endpoint() {
 }
 
 #[test]
+fn server_ids_are_read_strictly() {
+    let with_id = |id: Value| instance(KEY, &with(founding(), json!({"quic_server_id": id})));
+    let ids = |id: Value| with_id(id).unwrap().server_ids();
+    assert_eq!(ids(json!("c4605e")), ["c4605e".parse().unwrap()]);
+    assert_eq!(ids(json!(["01", "0203"])).len(), 2);
+    assert!(instance(KEY, &founding()).unwrap().server_ids().is_empty());
+    for bad in [
+        json!("c460f"),
+        json!(7),
+        json!(""),
+        json!(["01", "x"]),
+        json!({}),
+    ] {
+        assert_refused(with_id(bad), RejectReason::BadJson, "hexadecimal");
+    }
+    assert_refused(
+        with_id(json!(vec!["01"; 17])),
+        RejectReason::BadJson,
+        "at most 16",
+    );
+}
+
+#[test]
 fn a_vip_has_sensible_defaults() {
     let tcp = vip(json!({})).unwrap();
     assert_eq!(tcp.key.to_string(), "192.0.2.10:80/tcp");
@@ -392,6 +415,54 @@ fn vips_that_are_wrong_are_refused() {
         (json!({"address": "127.0.0.1"}), BadVip, "loopback"),
         (json!({"address": "www"}), BadVip, "no IP address"),
         (json!({"address": "2001:db8::"}), BadVip, "last 64 bits"),
+        (json!({"affinity": "cookie"}), BadVip, "none, source"),
+        (
+            json!({"affinity": "source", "mode": "nat"}),
+            BadVip,
+            "choose l2, ipip or gue",
+        ),
+        (
+            json!({"quic": [{"config": 0, "server_id_length": 3}], "protocol": "udp", "mode": "nat"}),
+            BadVip,
+            "choose l2, ipip or gue",
+        ),
+        (
+            json!({"affinity": "source", "udp": "rehash", "protocol": "udp"}),
+            BadVip,
+            "leave udp out",
+        ),
+        (
+            json!({"quic": [{"config": 0, "server_id_length": 3}]}),
+            BadVip,
+            "udp or both",
+        ),
+        (json!({"quic": {"config": 0}}), BadVip, "a list such as"),
+        (json!({"quic": [3]}), BadVip, "a list such as"),
+        (
+            json!({"quic": [{"config": 7, "server_id_length": 3}]}),
+            BadVip,
+            "quic.config 7",
+        ),
+        (
+            json!({"quic": [{"config": 0, "server_id_length": 16}]}),
+            BadVip,
+            "from 1 to 15",
+        ),
+        (
+            json!({"quic": [{"config": 0}]}),
+            BadVip,
+            "quic.server_id_length is missing",
+        ),
+        (
+            json!({"quic": [{"config": 0, "length": 3}]}),
+            BadVip,
+            "\"length\" is not known",
+        ),
+        (
+            json!({"quic": [{"config": 1, "server_id_length": 3}, {"config": 1, "server_id_length": 4}]}),
+            BadVip,
+            "configuration 1 twice",
+        ),
         (json!({"port": "0-9"}), BadVip, "write 0 for all ports"),
         (json!({"port": "90-80"}), BadVip, "write \"80-90\""),
         (json!({"port": "80-80"}), BadVip, "write 80"),
@@ -540,7 +611,9 @@ proptest! {
             "port": if port > 0 && last > port { json!(format!("{port}-{last}")) } else { json!(port) },
             "protocol": protocol,
             "mode": mode, "on_empty": if open { "open" } else { "drop" },
-            "udp": "sticky", "unserved": "pass", "on_down": if open { "keep" } else { "reset" },
+            "affinity": if open && mode != "nat" { "source" } else { "none" }, "udp": "sticky",
+            "quic": if protocol == "tcp" || mode == "nat" { json!([]) } else { json!([{"config": 6, "server_id_length": 15}]) },
+            "unserved": "pass", "on_down": if open { "keep" } else { "reset" },
             "drain": format!("{millis}ms"), "slots": 251,
         });
         let parsed = vip(choices).unwrap();

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     model::{
-        BadPorts, DEFAULT_DRAIN, DEFAULT_SLOTS, ForwardMode, OnDown, OnEmpty, Ports, Protocol,
-        ServiceName, UdpPolicy, UnservedPolicy, Vip, VipKey, keys,
+        Affinity, BadPorts, DEFAULT_DRAIN, DEFAULT_SLOTS, ForwardMode, MAX_SERVER_ID, OnDown,
+        OnEmpty, Ports, Protocol, QUIC_CONFIGS, QuicConfigs, ServiceName, UdpPolicy,
+        UnservedPolicy, Vip, VipKey, keys,
     },
     prime,
 };
@@ -34,11 +35,12 @@ const USELESS: [&str; 8] = [
     "ff00::/8",
     "::ffff:0:0/96",
 ];
+const QUIC_KEYS: [&str; 2] = ["config", "server_id_length"];
 const MAX_DRAIN: Duration = Duration::from_secs(86_400);
 
 /// Reads a VIP: the key `/navigator/vips/<name>`, and as the value an object
 /// of `address`, `port`, `service` and, if wanted, `protocol`, `mode`,
-/// `slots`, `udp`, `unserved`, `on_down`, `on_empty` and `drain`.
+/// `slots`, `udp`, `affinity`, `quic`, `unserved`, `on_down`, `on_empty` and `drain`.
 ///
 /// # Errors
 /// `bad_name`, `bad_json`, `too_large` or `bad_vip` with what is wrong.
@@ -91,11 +93,15 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
     ];
     let on_down = [("keep", OnDown::Keep), ("reset", OnDown::Reset)];
     let on_empty = [("drop", OnEmpty::Drop), ("open", OnEmpty::Open)];
-    let udp = [("rehash", UdpPolicy::Rehash), ("sticky", UdpPolicy::Sticky)];
+    let affinities = [("none", Affinity::None), ("source", Affinity::Source)];
+    let affinity = fields.choice("affinity", &affinities)?.unwrap_or_default();
     let unserved = [
         ("drop", UnservedPolicy::Drop),
         ("pass", UnservedPolicy::Pass),
     ];
+    let mode = fields.choice("mode", &modes)?.unwrap_or(ForwardMode::L2);
+    let quic = parse_quic(&fields, protocol)?;
+    check_mode(&fields, mode, affinity, &quic)?;
     let (address, prefix) = parse_address(&fields)?;
     Ok(Vip {
         key: VipKey {
@@ -105,9 +111,11 @@ fn parse(key: &str, value: &[u8]) -> Result<Vip, Flaw> {
             ports: parse_ports(&fields)?,
         },
         service: parse_service(&fields)?,
-        mode: fields.choice("mode", &modes)?.unwrap_or(ForwardMode::L2),
+        mode,
         slots: parse_slots(&fields)?,
-        udp: fields.choice("udp", &udp)?.unwrap_or_default(),
+        udp: parse_udp(&fields, affinity)?,
+        affinity,
+        quic,
         unserved: fields.choice("unserved", &unserved)?.unwrap_or_default(),
         on_down: fields
             .choice("on_down", &on_down)?
@@ -216,6 +224,79 @@ fn parse_ports(fields: &Fields<'_>) -> Result<Ports, Flaw> {
     Ok(ports)
 }
 
+/// NAT has a memory of its own, which goes by flows.
+fn check_mode(
+    fields: &Fields<'_>,
+    mode: ForwardMode,
+    affinity: Affinity,
+    quic: &QuicConfigs,
+) -> Result<(), Flaw> {
+    const CURE: &str =
+        "mode nat goes by addresses and ports alone: choose l2, ipip or gue, or leave it out";
+    if mode != ForwardMode::Nat {
+        Ok(())
+    } else if affinity == Affinity::Source {
+        Err(fields.flaw("affinity", "\"source\"", CURE))
+    } else if !quic.is_empty() {
+        Err(fields.flaw("quic", "is listed", CURE))
+    } else {
+        Ok(())
+    }
+}
+
+/// Who remembers clients remembers their UDP flows.
+fn parse_udp(fields: &Fields<'_>, affinity: Affinity) -> Result<UdpPolicy, Flaw> {
+    let words = [("rehash", UdpPolicy::Rehash), ("sticky", UdpPolicy::Sticky)];
+    match (fields.choice("udp", &words)?, affinity) {
+        (Some(UdpPolicy::Rehash), Affinity::Source) => {
+            let cure = "contradicts affinity = \"source\", which remembers clients: leave udp out, \
+                        or say \"sticky\"";
+            Err(fields.flaw("udp", "\"rehash\"", cure))
+        }
+        (None, Affinity::Source) => Ok(UdpPolicy::Sticky),
+        (policy, _) => Ok(policy.unwrap_or_default()),
+    }
+}
+
+/// A list of `{config, server_id_length}`, one for each configuration that connection ids name.
+fn parse_quic(fields: &Fields<'_>, protocol: Protocol) -> Result<QuicConfigs, Flaw> {
+    const CURE: &str = "must be a list such as [{\"config\": 0, \"server_id_length\": 3}]";
+    let mut configs = QuicConfigs::default();
+    let Some(value) = fields.get("quic") else {
+        return Ok(configs);
+    };
+    let list = value
+        .as_array()
+        .ok_or_else(|| fields.flaw("quic", value, CURE))?;
+    for item in list {
+        let map = item
+            .as_object()
+            .ok_or_else(|| fields.flaw("quic", value, CURE))?;
+        if let Some(unknown) = map.keys().find(|key| !QUIC_KEYS.contains(&key.as_str())) {
+            let cure = format_args!("{unknown:?} is not known: {CURE}");
+            return Err(fields.flaw("quic", value, cure));
+        }
+        let inner = Fields::new(map, "quic.", RejectReason::BadVip);
+        let [config, length] = QUIC_KEYS;
+        let most = u32::from(QUIC_CONFIGS - 1);
+        let config = inner
+            .number(config, 0..=most)?
+            .ok_or_else(|| inner.missing(config))?;
+        let length = inner
+            .number(length, 1..=MAX_SERVER_ID as u32)?
+            .ok_or_else(|| inner.missing(length))?;
+        if !configs.set(config as u8, length as u8) {
+            let cure = format_args!("lists configuration {config} twice: list it once");
+            return Err(fields.flaw("quic", value, cure));
+        }
+    }
+    if protocol == Protocol::Tcp && !configs.is_empty() {
+        let cure = "is for UDP: set protocol to udp or both, or leave quic out";
+        return Err(fields.flaw("quic", value, cure));
+    }
+    Ok(configs)
+}
+
 fn parse_service(fields: &Fields<'_>) -> Result<ServiceName, Flaw> {
     let text = fields
         .text("service")?
@@ -240,6 +321,10 @@ fn parse_slots(fields: &Fields<'_>) -> Result<u32, Flaw> {
     Err(fields.flaw("slots", slots, cure))
 }
 
+fn quic_json((config, length): (u8, u8)) -> Value {
+    json!({"config": config, "server_id_length": length})
+}
+
 /// The value of a VIP's entry: what [`parse_vip`] reads as `vip`.
 pub fn vip_json(vip: &Vip) -> Value {
     json!({
@@ -250,6 +335,8 @@ pub fn vip_json(vip: &Vip) -> Value {
         "mode": vip.mode,
         "slots": vip.slots,
         "udp": vip.udp,
+        "affinity": vip.affinity,
+        "quic": vip.quic.iter().map(quic_json).collect::<Vec<_>>(),
         "unserved": vip.unserved,
         "on_down": vip.on_down,
         "on_empty": vip.on_empty,

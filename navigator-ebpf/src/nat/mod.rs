@@ -47,7 +47,7 @@ pub(crate) fn to_backend(
     if outcome & !ARGUMENT != WANTS_FLOW {
         return understood(outcome);
     }
-    let slot = slot_of(flow, vip, table);
+    let slot = slot_of(flow.hash, vip, table);
     let opened =
         open::navigator_nat_open(ctx.ctx, flow.hash, packet, slot.into(), outcome & ARGUMENT);
     match understood(opened)? {

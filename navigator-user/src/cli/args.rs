@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use navigator_core::{
     entry::{format_duration, parse_duration, parse_endpoint},
-    model::{DEFAULT_WEIGHT, MAX_WEIGHT, Ports, ServiceName},
+    model::{DEFAULT_WEIGHT, MAX_WEIGHT, Ports, ServerId, ServiceName},
 };
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -207,6 +207,9 @@ pub struct RegisterArgs {
     /// Its share of new flows relative to the other instances; 0 drains it.
     #[arg(long, default_value_t = DEFAULT_WEIGHT, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_WEIGHT)))]
     pub weight: u16,
+    /// What it writes into its QUIC connection ids, in hexadecimal digits; may be repeated.
+    #[arg(long, value_name = "HEX")]
+    pub quic_server_id: Vec<ServerId>,
     /// Time after which it is gone when this command dies without a word.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
     pub ttl: Duration,
@@ -281,6 +284,13 @@ pub struct VipArgs {
     /// UDP flows across table changes.
     #[arg(long, value_parser = ["rehash", "sticky"])]
     pub udp: Option<String>,
+    /// What keeps a client's flows together: nothing, or its address.
+    #[arg(long, value_parser = ["none", "source"])]
+    pub affinity: Option<String>,
+    /// Go by QUIC connection ids: configuration (0 to 6) and length of the server id, for
+    /// example 0:3; may be repeated.
+    #[arg(long, value_name = "CONFIG:LENGTH", value_parser = quic_config)]
+    pub quic: Vec<(u8, u8)>,
     /// Packets for other ports of its address.
     #[arg(long, value_parser = ["drop", "pass"])]
     pub unserved: Option<String>,
@@ -331,6 +341,12 @@ pub struct DetachArgs {
     /// The directory of the pins.
     #[arg(long, value_name = "DIR")]
     pub pins: Option<PathBuf>,
+}
+
+fn quic_config(text: &str) -> Result<(u8, u8), String> {
+    let both = text.split_once(':');
+    let both = both.and_then(|(config, length)| Some((config.parse().ok()?, length.parse().ok()?)));
+    both.ok_or_else(|| "write CONFIG:LENGTH, for example 0:3".to_owned())
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {

@@ -15,7 +15,7 @@ use crate::{
 };
 use navigator_core::{
     entry::{Rules, parse_instance},
-    model::{InstanceKey, keys},
+    model::{InstanceKey, SERVER_ID_LABEL, keys},
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -112,6 +112,14 @@ fn value(args: &RegisterArgs) -> Value {
         "health_check_endpoint": args.check_http.as_deref().unwrap_or_default(),
         "weight": args.weight,
     });
+    if !args.quic_server_id.is_empty() {
+        let ids: Vec<String> = args
+            .quic_server_id
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        value[SERVER_ID_LABEL] = ids.into();
+    }
     if args.no_check {
         value["check"] = json!({"kind": "none"});
     }

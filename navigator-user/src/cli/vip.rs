@@ -9,7 +9,7 @@ use navigator_core::{
     entry::parse_vip,
     model::{ServiceName, keys},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Carries out one command.
 pub(super) async fn vip(client: &Client, command: VipCommand) -> Outcome {
@@ -37,6 +37,10 @@ async fn remove(client: &Client, name: &ServiceName) -> Outcome {
     Ok(())
 }
 
+fn quic(&(config, length): &(u8, u8)) -> Value {
+    json!({"config": config, "server_id_length": length})
+}
+
 // What is not named is left to the defaults of the daemon.
 fn value(args: &VipArgs) -> Value {
     let text = |text: &Option<String>| text.clone().map(Value::from);
@@ -48,6 +52,11 @@ fn value(args: &VipArgs) -> Value {
         ("mode", Some(args.mode.clone().into())),
         ("slots", args.slots.map(Value::from)),
         ("udp", text(&args.udp)),
+        ("affinity", text(&args.affinity)),
+        (
+            "quic",
+            (!args.quic.is_empty()).then(|| args.quic.iter().map(quic).collect()),
+        ),
         ("unserved", text(&args.unserved)),
         ("on_down", text(&args.on_down)),
         ("on_empty", text(&args.on_empty)),

@@ -50,6 +50,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         },
         health: &health,
         slots: limits.slots,
+        announces: announce == Some(Announce::Address),
         embedded: registry == RegistryConfig::Embedded,
     };
     let blocks = blocks::read(&mut root, &measures);

@@ -2,7 +2,7 @@
 //! stopped: what a packet can reach is kept, everything else is freed.
 
 use super::{
-    AdoptedBackend, AdoptedVip, VipSettings,
+    AdoptedBackend, AdoptedVip, Steering, VipSettings,
     addresses::{self, Network, Place, Way},
     backends::{self, Entry, Fate, forward_mode},
     plane::{Plane, VipEntry},
@@ -20,7 +20,9 @@ use navigator_common::{
     slot::{NO_BACKEND, OLDEST_EPOCH, Slot, epoch_age, epoch_at},
     vip::{AddrWord, BUCKET_WAYS, PortWord, Vip, VipWord, addr_buckets},
 };
-use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey};
+use navigator_core::model::{
+    Affinity, ForwardMode, Protocol, QuicConfigs, UdpPolicy, UnservedPolicy, VipKey,
+};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -39,6 +41,7 @@ impl<S: Store> Plane<S> {
         self.adopt_prefixes();
         self.wipe_lost_vips();
         self.adopt_backends();
+        self.adopt_servers();
         self.adopt_egress();
         self.adopted = self.vips.values().map(|vip| self.report(vip)).collect();
     }
@@ -189,6 +192,16 @@ impl<S: Store> Plane<S> {
                 UnservedPolicy::Pass
             } else {
                 UnservedPolicy::Drop
+            },
+            steering: Steering {
+                affinity: if table.flags() & VipWord::AFFINITY != 0 {
+                    Affinity::Source
+                } else {
+                    Affinity::None
+                },
+                quic: QuicConfigs::from_packed(record.quic),
+                // Known once the backends are read.
+                server_ids: Vec::new(),
             },
         };
         let entry = VipEntry {
@@ -365,8 +378,10 @@ impl<S: Store> Plane<S> {
                 slots: entry.current,
             })
         });
+        let mut settings = vip.settings.clone();
+        settings.steering.server_ids = self.servers_of_vip(vip.id);
         AdoptedVip {
-            vip: vip.settings.clone(),
+            vip: settings,
             backends: backends.collect(),
         }
     }

@@ -7,7 +7,7 @@ use super::{
     backends::{Entry, Fate, flags},
     plane::{Plane, VipEntry},
     slots::Retable,
-    store::{Store, Table, put, vip_word},
+    store::{Store, Table, put, vip_quic, vip_word},
     windows::{Bits, VipWindows},
 };
 use navigator_common::{
@@ -17,7 +17,7 @@ use navigator_common::{
     vip::VipWord,
 };
 use navigator_core::{
-    model::{ForwardMode, Protocol, UdpPolicy},
+    model::{Affinity, ForwardMode, Protocol, UdpPolicy},
     plan::members::Member,
 };
 use std::{
@@ -62,13 +62,25 @@ pub(super) fn check(plan: &VipPlan) -> DataplaneResult<()> {
 
 /// Flags of a VIP's mutable word.
 pub(super) fn vip_flags(vip: &VipSettings) -> u16 {
-    match (vip.mode, vip.key.protocol, vip.udp) {
+    if vip.mode == ForwardMode::Nat {
         // It has a memory of its own, of every flow.
-        (ForwardMode::Nat, ..) => VipWord::NAT,
-        (_, Protocol::Tcp, _) => 0,
-        (_, Protocol::Udp | Protocol::Both, UdpPolicy::Rehash) => VipWord::FOLLOW_TABLE,
-        (_, Protocol::Udp | Protocol::Both, UdpPolicy::Sticky) => VipWord::TRACK_ALL,
+        return VipWord::NAT;
     }
+    let of_udp = match (vip.key.protocol, vip.udp) {
+        (Protocol::Tcp, _) => 0,
+        (Protocol::Udp | Protocol::Both, UdpPolicy::Rehash) => VipWord::FOLLOW_TABLE,
+        (Protocol::Udp | Protocol::Both, UdpPolicy::Sticky) => VipWord::TRACK_ALL,
+    };
+    let of_affinity = match vip.steering.affinity {
+        Affinity::None => 0,
+        Affinity::Source => VipWord::AFFINITY | VipWord::TRACK_ALL,
+    };
+    let of_quic = if vip.steering.quic.is_empty() {
+        0
+    } else {
+        VipWord::QUIC
+    };
+    of_udp | of_affinity | of_quic
 }
 
 /// Backend ids for the members of a plan.
@@ -164,7 +176,9 @@ impl<S: Store> Plane<S> {
         };
         self.write_fresh(&ids, reserved.vip);
         let slots_written = self.fill_table(reserved.base, owners);
+        self.settle_servers(reserved.vip, &plan.vip.steering, &ids.members);
         if let Err(error) = self.publish(&plan.vip, &reserved) {
+            self.drop_servers(reserved.vip);
             self.unreserve(&reserved, plan.vip.slots);
             for &id in ids.members.values() {
                 self.backends.retire(&self.store, id, None);
@@ -220,6 +234,9 @@ impl<S: Store> Plane<S> {
         };
         let slots_written = Self::retable(&self.store, &mut self.backends, &mut vip, &change);
 
+        self.settle_servers(vip.id, &plan.vip.steering, &ids.members);
+        let quic = plan.vip.steering.quic.packed();
+        put(&self.store, Table::Vips, vip_quic(vip.id.into()), quic);
         put(&self.store, Table::Vips, vip_word(vip.id.into()), word.0);
         self.lower_states(&ids);
         for id in gone {

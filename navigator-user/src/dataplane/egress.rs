@@ -297,6 +297,7 @@ impl<S: Store> Plane<S> {
         if let Some(vip) = self.vips.get_mut(&key) {
             Self::rename(&self.store, &mut self.backends, vip, (old, new));
             vip.members.insert(address, new);
+            self.rename_servers(old, new);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use navigator_common::{
     addr::Addr,
     hash::HashKey,
     nat::{NatForward, NatReverse},
+    quic::QuicKey,
     reason::{COUNTERS, Traffic},
 };
 use std::{
@@ -124,6 +125,7 @@ struct Outside {
     traffic: HashMap<u32, Traffic>,
     /// By first address (its words) and leading bits.
     prefixes: BTreeMap<(u64, u64, u32), u64>,
+    servers: BTreeMap<QuicKey, u32>,
     #[cfg(test)]
     journal: Option<Vec<Event>>,
 }
@@ -136,6 +138,8 @@ pub(super) enum Event {
     Store(Table, usize, u64),
     /// A prefix was set or taken out.
     Prefix(Addr, u32, Option<u64>),
+    /// A QUIC server id was given to a backend or taken out.
+    Server(QuicKey, Option<u32>),
     /// A grace period passed.
     Grace,
 }
@@ -224,6 +228,7 @@ impl MemoryStore {
         copy.pass_time(self.now());
         copy.outside().devices = self.outside().devices.clone();
         copy.outside().prefixes = self.outside().prefixes.clone();
+        copy.outside().servers = self.outside().servers.clone();
         copy.outside().traffic = self.outside().traffic.clone();
         copy
     }
@@ -305,6 +310,24 @@ impl Store for MemoryStore {
         let all = outside.prefixes.iter();
         all.map(|(&(hi, lo, bits), &word)| (Addr { hi, lo }, bits, word))
             .collect()
+    }
+
+    fn set_server(&self, key: QuicKey, backend: Option<u32>) -> DataplaneResult<()> {
+        let mut outside = self.outside();
+        match backend {
+            Some(backend) => outside.servers.insert(key, backend),
+            None => outside.servers.remove(&key),
+        };
+        drop(outside);
+        #[cfg(test)]
+        self.note(Event::Server(key, backend));
+        Ok(())
+    }
+
+    fn servers(&self) -> Vec<(QuicKey, u32)> {
+        let outside = self.outside();
+        let all = outside.servers.iter();
+        all.map(|(&key, &id)| (key, id)).collect()
     }
 
     fn traffic(&self, backend: u32) -> Traffic {

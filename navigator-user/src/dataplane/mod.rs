@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `apply` | one VIP as planned: members, states, table |
 //! | `vips`, `addresses`, `ports` | address → port → VIP |
+//! | `servers` | QUIC server ids |
 //! | `slots` | slot words and who is named by them |
 //! | `backends`, `egress`, `tunnel` | backend ids, their records, the ways to them |
 //! | `nat` | source addresses of NAT flows, and the end of these |
@@ -30,6 +31,7 @@ pub mod neighbours;
 mod pass;
 pub mod plane;
 mod ports;
+mod servers;
 mod slots;
 pub mod store;
 mod sweep;
@@ -40,7 +42,7 @@ mod vips;
 mod windows;
 
 use navigator_core::{
-    model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey},
+    model::{Affinity, ForwardMode, QuicConfigs, ServerId, UdpPolicy, UnservedPolicy, VipKey},
     plan::members::Member,
 };
 use std::net::{IpAddr, SocketAddr};
@@ -58,6 +60,19 @@ pub struct VipSettings {
     pub udp: UdpPolicy,
     /// Packets for other ports of its address.
     pub unserved: UnservedPolicy,
+    /// What flows go by beside their own hash.
+    pub steering: Steering,
+}
+
+/// What the flows of a VIP go by beside their own hash; by default nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Steering {
+    /// The client's address instead of the whole flow.
+    pub affinity: Affinity,
+    /// How server ids stand in QUIC connection ids.
+    pub quic: QuicConfigs,
+    /// Server ids of instances; of two that are the same the first counts.
+    pub server_ids: Vec<(ServerId, SocketAddr)>,
 }
 
 /// Everything the data plane must make true of one VIP.

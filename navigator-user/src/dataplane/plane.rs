@@ -20,6 +20,7 @@ use super::{
     tunnel::TunnelSettings,
     windows::{Bits, VipWindows, Windows},
 };
+use navigator_common::quic::QuicKey;
 use navigator_core::model::VipKey;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,6 +42,8 @@ pub struct Plane<S: Store> {
     pub(super) hops: HashMap<IpAddr, (NextHop, u8)>,
     pub(super) tunnels: TunnelSettings,
     pub(super) nat: NatSettings,
+    /// Backend ids by QUIC server id.
+    pub(super) servers: BTreeMap<QuicKey, u32>,
     pub(super) limbo: Vec<Garbage>,
     pub(super) windows: Windows,
     /// The look through the flow cache that is under way.
@@ -80,6 +83,7 @@ impl<S: Store> Plane<S> {
             hops: HashMap::new(),
             tunnels: TunnelSettings::default(),
             nat,
+            servers: BTreeMap::new(),
             limbo: Vec::new(),
             windows: Windows::new(window),
             pass: None,

@@ -7,6 +7,7 @@ use navigator_common::{
     backend::Backend,
     flow::WAYS,
     maps::{self, MapSpec},
+    quic::QuicKey,
     reason::Traffic,
     vip::{AddrBucket, Vip},
 };
@@ -164,6 +165,12 @@ pub trait Store: Send {
     /// All prefixes: first address, leading bits, word.
     fn prefixes(&self) -> Vec<(Addr, u32, u64)>;
 
+    /// Lets a QUIC server id name a backend id, or nobody.
+    fn set_server(&self, key: QuicKey, backend: Option<u32>) -> DataplaneResult<()>;
+
+    /// All QUIC server ids with the backend ids that they name.
+    fn servers(&self) -> Vec<(QuicKey, u32)>;
+
     /// What was sent under a backend id, all CPUs together.
     fn traffic(&self, backend: u32) -> Traffic;
 
@@ -211,6 +218,8 @@ words! {
     vip_port = Vip.port;
     /// How many leading bits of a VIP's address count.
     vip_bits = Vip.bits;
+    /// A VIP's lengths of QUIC server ids.
+    vip_quic = Vip.quic;
     /// A backend's mutable word.
     backend_word = Backend.word;
     /// A backend's scalars.

@@ -6,7 +6,7 @@ use super::{
     apply::vip_flags,
     plane::{Plane, VipEntry},
     ports::{NoTable, PortTable, word, words},
-    store::{Store, Table, put, vip_address, vip_bits, vip_port, vip_slots, vip_word},
+    store::{Store, Table, put, vip_address, vip_bits, vip_port, vip_quic, vip_slots, vip_word},
     sweep::Garbage,
 };
 use navigator_common::{
@@ -177,7 +177,8 @@ impl<S: Store> Plane<S> {
             address: vip.key.address.into(),
             port: record_port(&vip.key, reserved.vip),
             bits: network.bits().into(),
-            reserved: [0; 2],
+            quic: vip.steering.quic.packed(),
+            reserved: [0; 1],
         };
         put_record(&self.store, reserved.vip.into(), &record);
         match &reserved.port {
@@ -224,6 +225,7 @@ impl<S: Store> Plane<S> {
             self.withdraw_ports(key, vip.id);
             self.settle_flags(network);
         }
+        self.drop_servers(vip.id);
         self.limbo.push(Garbage::Vip(vip.id));
         self.limbo
             .push(Garbage::Slots(vip.base, vip.settings.slots));
@@ -341,6 +343,7 @@ pub(super) fn put_record(store: &impl Store, id: u32, record: &Vip) {
     put(vip_address(id) + 1, record.address.lo);
     put(vip_port(id), record.port);
     put(vip_bits(id), record.bits);
+    put(vip_quic(id), record.quic);
     put(vip_word(id), record.word);
     put(vip_slots(id), record.slots);
 }
@@ -357,6 +360,7 @@ pub(super) fn read_record(store: &impl Store, id: u32) -> Vip {
         },
         port: load(vip_port(id)),
         bits: load(vip_bits(id)),
-        reserved: [0; 2],
+        quic: load(vip_quic(id)),
+        reserved: [0; 1],
     }
 }

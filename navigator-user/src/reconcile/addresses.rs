@@ -80,6 +80,11 @@ impl Addresses {
         self.problems = problems;
     }
 
+    /// Whether VIPs are held at all.
+    pub(super) const fn holds(&self) -> bool {
+        self.announcer.is_some()
+    }
+
     pub(super) fn announced(&self) -> BTreeSet<IpAddr> {
         self.announcer
             .as_ref()

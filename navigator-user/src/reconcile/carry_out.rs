@@ -18,7 +18,7 @@ impl<D: Dataplane> Reconciler<D> {
         let serving: BTreeSet<IpAddr> = self
             .vips
             .iter()
-            .filter(|(_, state)| state.serves())
+            .filter(|(key, state)| state.serves() && !key.is_prefix())
             .map(|(key, _)| key.address)
             .collect();
         self.addresses.make(&(&serving | &self.sources)).await;

@@ -2,10 +2,10 @@
 //! table that was built, what was applied.
 
 use super::{health_book::HealthBook, ways::Ways};
-use crate::dataplane::{AdoptedVip, NOBODY, VipPlan, VipSettings};
+use crate::dataplane::{AdoptedVip, NOBODY, Steering, VipPlan, VipSettings};
 use navigator_core::{
     catalog::Catalog,
-    model::{DEFAULT_WEIGHT, Instance, InstanceKey, Order, Vip},
+    model::{DEFAULT_WEIGHT, Instance, InstanceKey, Order, ServerId, Vip},
     plan::members::{Candidate, Member, State, members},
 };
 use std::{
@@ -30,6 +30,8 @@ pub(super) struct Table {
 struct Participant {
     last_weight: u16,
     draining_since: Option<Duration>,
+    /// What it wrote into its QUIC connection ids when it was last registered.
+    server_ids: Vec<ServerId>,
 }
 
 pub(super) struct VipState {
@@ -66,15 +68,24 @@ impl VipState {
             .iter()
             .flat_map(|vip| &vip.backends)
             .any(|backend| backend.takes_new);
-        let participant = || Participant {
+        let server_ids: Vec<(ServerId, SocketAddr)> = adopted
+            .iter()
+            .flat_map(|adopted| adopted.vip.steering.server_ids.iter().copied())
+            .collect();
+        let participant = |address: SocketAddr| Participant {
             last_weight: DEFAULT_WEIGHT,
             draining_since: None,
+            server_ids: server_ids
+                .iter()
+                .filter(|(_, owner)| *owner == address)
+                .map(|(id, _)| *id)
+                .collect(),
         };
         let participants = adopted
             .into_iter()
             .flat_map(|adopted| adopted.backends)
             .filter(|backend| backend.usable)
-            .map(|backend| (backend.address, participant()))
+            .map(|backend| (backend.address, participant(backend.address)))
             .collect();
         let mut state = Self {
             vip,
@@ -152,13 +163,13 @@ impl VipState {
     ) -> Vec<Candidate> {
         let registered = catalog.services().get(&self.vip.service);
         for (address, instance) in registered.into_iter().flatten() {
-            self.participants
-                .entry(*address)
-                .or_insert(Participant {
-                    last_weight: 0,
-                    draining_since: None,
-                })
-                .last_weight = instance.weight;
+            let participant = self.participants.entry(*address).or_insert(Participant {
+                last_weight: 0,
+                draining_since: None,
+                server_ids: Vec::new(),
+            });
+            participant.last_weight = instance.weight;
+            participant.server_ids = instance.server_ids();
         }
         let (service, mode) = (self.vip.service.clone(), self.vip.mode);
         let candidate = |(address, participant): (&SocketAddr, &mut Participant)| {
@@ -288,10 +299,38 @@ impl VipState {
                 mode: self.vip.mode,
                 udp: self.vip.udp,
                 unserved: self.vip.unserved,
+                steering: Steering {
+                    affinity: self.vip.affinity,
+                    quic: self.vip.quic,
+                    server_ids: self.server_ids().0,
+                },
             },
             members: self.members.clone(),
             table: table.owners.iter().map(slot).collect(),
         })
+    }
+
+    /// The server ids of usable instances, where QUIC asks for some; and what is wrong with them.
+    fn server_ids(&self) -> (Vec<(ServerId, SocketAddr)>, Vec<String>) {
+        let mut owners = BTreeMap::new();
+        let mut problems = Vec::new();
+        for member in self.members.iter().filter(|member| member.usable) {
+            let own = self.participants.get(&member.address);
+            let ids = own
+                .into_iter()
+                .flat_map(|own| own.server_ids.iter().copied());
+            for id in ids.filter(|id| self.vip.quic.has_length(id.length())) {
+                let owner = *owners.entry(id).or_insert(member.address);
+                if owner != member.address {
+                    problems.push(format!(
+                        "instances {owner} and {} both have QUIC server id {id}: only the first gets \
+                         packets by it; give each instance its own",
+                        member.address
+                    ));
+                }
+            }
+        }
+        (owners.into_iter().collect(), problems)
     }
 
     pub(super) fn applied(&mut self, plan: VipPlan) {
@@ -327,8 +366,13 @@ impl VipState {
             )
         });
         let failed = (!self.problem.is_empty()).then(|| self.problem.clone());
-        let both: Vec<_> = failed.into_iter().chain(refused).collect();
-        both.join("; ")
+        let (_, of_servers) = self.server_ids();
+        let all: Vec<_> = failed
+            .into_iter()
+            .chain(refused)
+            .chain(of_servers)
+            .collect();
+        all.join("; ")
     }
 
     pub(super) fn members(&self) -> &[Member] {

@@ -8,7 +8,7 @@ use navigator_core::{
     plan::members::{Member, State},
 };
 use navigator_user::dataplane::{
-    Dataplane as _, VipPlan, VipSettings,
+    Dataplane as _, Steering, VipPlan, VipSettings,
     memory::{MemoryDataplane, MemoryStore},
     store::{Sizes, Store as _, Table},
 };
@@ -69,6 +69,7 @@ fn plan(owner: u32) -> VipPlan {
             mode: ForwardMode::L2,
             udp: UdpPolicy::Rehash,
             unserved: UnservedPolicy::Drop,
+            steering: Steering::default(),
         },
         members: vec![member(1), member(2)],
         table: vec![owner; SLOTS as usize],

@@ -11,7 +11,7 @@ use navigator_core::{
         members::{Candidate, Member, members},
     },
 };
-use navigator_user::dataplane::{NOBODY, VipPlan, VipSettings};
+use navigator_user::dataplane::{NOBODY, Steering, VipPlan, VipSettings};
 use rand::{RngExt as _, rngs::StdRng};
 use std::{
     collections::BTreeMap,
@@ -193,6 +193,7 @@ impl World {
                 mode: self.vip.mode,
                 udp: self.vip.udp,
                 unserved: self.vip.unserved,
+                steering: Steering::default(),
             },
             members: self.members.clone(),
             table: table

@@ -17,7 +17,7 @@ use navigator_core::{
     plan::members::{Member, State},
 };
 use navigator_user::dataplane::{
-    Applied, DEFAULT_WINDOW, Dataplane, NOBODY, NextHop, VipPlan, VipSettings,
+    Applied, DEFAULT_WINDOW, Dataplane, NOBODY, NextHop, Steering, VipPlan, VipSettings,
     kernel::{Filters, KernelDataplane, KernelSettings, KernelStore, LoadedProgram, Records},
     nat::NatSettings,
     store::{Sizes, Store as _, Table},
@@ -72,6 +72,7 @@ pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSet
         mode,
         udp: UdpPolicy::Rehash,
         unserved: UnservedPolicy::Drop,
+        steering: Steering::default(),
     }
 }
 

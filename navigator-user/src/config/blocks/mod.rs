@@ -25,6 +25,8 @@ pub(super) struct Measures<'a> {
     pub(super) health: &'a health::Settings,
     /// Slots of all VIPs together.
     pub(super) slots: u32,
+    /// The addresses of the VIPs are held on an interface.
+    pub(super) announces: bool,
     /// There is no other place that instances could come from but the API.
     pub(super) embedded: bool,
 }
@@ -43,7 +45,7 @@ pub(super) fn read(root: &mut Section<'_, '_>, measures: &Measures<'_>) -> Block
     for section in root.tables("service", cure) {
         services.read(section, measures, &mut blocks.instances);
     }
-    vip::check_together(&vips, measures.slots);
+    vip::check_together(&vips, measures.slots, measures.announces);
     vip::warn_of_unreachable_instances(&vips, &services);
     if measures.embedded {
         vip::warn_of_empty_services(&vips, &services);

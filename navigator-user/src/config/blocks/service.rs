@@ -10,7 +10,7 @@ use crate::config::{
 };
 use navigator_core::{
     entry::{Rules, format_duration, parse_instance},
-    model::{CheckKind, InstanceKey, ServiceName, keys},
+    model::{CheckKind, InstanceKey, SERVER_ID_LABEL, ServiceName, keys},
 };
 use serde_json::{Value, json};
 use std::{
@@ -26,8 +26,15 @@ const CHECK_KEYS: [&str; 11] = [
 /// Keys that only an HTTP check has.
 const HTTP_KEYS: [&str; 5] = ["path", "host", "method", "expect", "headers"];
 /// Keys of an instance that go into its entry as they are.
-const INSTANCE_KEYS: [&str; 7] = [
-    "weight", "id", "priority", "zone", "version", "tags", "meta",
+const INSTANCE_KEYS: [&str; 8] = [
+    "weight",
+    "id",
+    "priority",
+    "zone",
+    "version",
+    "tags",
+    "meta",
+    SERVER_ID_LABEL,
 ];
 
 /// The services of the blocks read so far, with the addresses of their instances.

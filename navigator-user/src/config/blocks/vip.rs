@@ -11,12 +11,12 @@ use navigator_core::{
     plan::members::obstacle,
 };
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// All keys of a block but its name.
-const KEYS: [&str; 11] = [
-    "address", "port", "protocol", "service", "mode", "slots", "udp", "unserved", "on_down",
-    "on_empty", "drain",
+const KEYS: [&str; 13] = [
+    "address", "port", "protocol", "service", "mode", "slots", "udp", "affinity", "quic",
+    "unserved", "on_down", "on_empty", "drain",
 ];
 
 /// A sound block, with its place.
@@ -58,9 +58,9 @@ pub(super) fn read<'r, 'i>(
 }
 
 /// Checks what one block alone cannot know: doubles, and whether all tables fit.
-pub(super) fn check_together(vips: &[Placed<'_, '_>], limit: u32) {
+pub(super) fn check_together(vips: &[Placed<'_, '_>], limit: u32, announces: bool) {
     let mut names = BTreeSet::new();
-    let mut fronts = BTreeMap::new();
+    let mut before: Vec<&Vip> = Vec::new();
     let mut slots = 0u64;
     for Placed { section, vip } in vips {
         if !names.insert(&vip.name) {
@@ -70,9 +70,22 @@ pub(super) fn check_together(vips: &[Placed<'_, '_>], limit: u32) {
                 "name each VIP once",
             );
         }
-        if let Some(first) = fronts.insert(vip.key, &vip.name) {
-            let what = format!("VIP {first} has {} already", vip.key);
+        if let Some(first) = before.iter().find(|first| first.key.rivals(&vip.key)) {
+            let what = if first.key == vip.key {
+                format!("VIP {} has {} already", first.name, vip.key)
+            } else {
+                format!(
+                    "{} and VIP {}'s {} overlap and neither is narrower",
+                    vip.key, first.name, first.key
+                )
+            };
             section.complain("address", what, "change address, port or protocol of one");
+        }
+        before.push(vip);
+        if announces && vip.key.is_prefix() {
+            let what = format!("announce = \"address\" cannot hold {}", vip.key.network());
+            let cure = "set announce = \"none\" and let a router send the prefix here, or list single addresses";
+            section.complain("address", what, cure);
         }
         let fitted = slots <= limit.into();
         slots += u64::from(vip.slots);
@@ -100,10 +113,10 @@ pub(super) fn warn_of_empty_services(vips: &[Placed<'_, '_>], services: &Service
 /// An instance may be meant for another VIP of its service: what this one cannot do with
 /// it is no error.
 pub(super) fn warn_of_unreachable_instances(vips: &[Placed<'_, '_>], services: &Services) {
-    let addresses: BTreeSet<_> = vips.iter().map(|placed| placed.vip.key.address).collect();
+    let is_vip = |ip| vips.iter().any(|placed| placed.vip.key.covers(ip));
     for Placed { section, vip } in vips {
         for instance in services.instances_of(&vip.service) {
-            let why = if addresses.contains(&instance.ip()) {
+            let why = if is_vip(instance.ip()) {
                 "is_vip: an instance must have an address of its own, not that of a VIP".to_owned()
             } else {
                 let Some(why) = obstacle(vip, instance) else {

@@ -4,9 +4,12 @@
 use super::error::OpenError;
 use crate::dataplane::store::{Sizes, Table};
 use aya::maps::{MapInfo, MapType};
-use navigator_common::maps::{
-    ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, LIMITS, MapSpec, NAT_FORWARD, NAT_REVERSE,
-    PREFIX_ENTRIES, REASON_COUNTERS, VIP_PREFIXES,
+use navigator_common::{
+    maps::{
+        ALL, BACKEND_COUNTERS, EGRESS_DEVS, EGRESS_ENTRIES, LIMITS, MapSpec, NAT_FORWARD,
+        NAT_REVERSE, PREFIX_ENTRIES, QUIC_ENTRIES, QUIC_SERVERS, REASON_COUNTERS, VIP_PREFIXES,
+    },
+    quic::QuicKey,
 };
 use nix::{
     errno::Errno,
@@ -168,6 +171,9 @@ pub(super) fn entries(spec: MapSpec, sizes: &Sizes) -> u32 {
     if spec == VIP_PREFIXES {
         return PREFIX_ENTRIES;
     }
+    if spec == QUIC_SERVERS {
+        return QUIC_ENTRIES;
+    }
     if spec == LIMITS {
         return navigator_common::limit::BUCKETS;
     }
@@ -207,6 +213,8 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
     let key_size = if spec == VIP_PREFIXES {
         // A trie's key has the number of leading bits in front.
         20
+    } else if spec == QUIC_SERVERS {
+        size_of::<QuicKey>() as u32
     } else if is_nat(spec) {
         8
     } else {
@@ -214,6 +222,8 @@ fn check_map(spec: MapSpec, pin: &Path, sizes: &Sizes) -> Result<(), OpenError> 
     };
     let (map_type, flags, value_sizes) = if spec == VIP_PREFIXES {
         (MapType::LpmTrie, NO_PREALLOC, [spec.value_size; 2])
+    } else if spec == QUIC_SERVERS {
+        (MapType::Hash, NO_PREALLOC, [spec.value_size; 2])
     } else if is_nat(spec) {
         (MapType::Hash, 0, [spec.value_size; 2])
     } else if spec == EGRESS_DEVS {

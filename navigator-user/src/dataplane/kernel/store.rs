@@ -15,7 +15,7 @@ use crate::dataplane::{
 };
 use aya::{
     maps::{
-        DevMap, Map, MapData, PerCpuArray, PerCpuValues,
+        DevMap, HashMap, Map, MapData, PerCpuArray, PerCpuValues,
         lpm_trie::{Key, LpmTrie},
     },
     util::nr_cpus,
@@ -23,7 +23,11 @@ use aya::{
 use navigator_common::{
     addr::Addr,
     flow::coarse_time,
-    maps::{ALL, BACKEND_COUNTERS, EGRESS_DEVS, MapSpec, REASON_COUNTERS, VIP_PREFIXES},
+    maps::{
+        ALL, BACKEND_COUNTERS, EGRESS_DEVS, MapSpec, QUIC_ENTRIES, QUIC_SERVERS, REASON_COUNTERS,
+        VIP_PREFIXES,
+    },
+    quic::QuicKey,
     reason::Traffic,
 };
 use nix::time::{ClockId, clock_gettime};
@@ -41,8 +45,9 @@ pub struct KernelStore {
     sizes: Sizes,
     tables: [Mapping; Table::ALL.len()],
     devices: DevMap<MapData>,
-    /// Locked for a write only because a trie is written through a handle that may change.
+    /// Locked only because these maps are written through a handle that may change.
     prefixes: Mutex<LpmTrie<MapData, [u64; 2], u64>>,
+    servers: Mutex<HashMap<MapData, [u64; 3], u64>>,
     traffic: PerCpuArray<MapData, [u64; 4]>,
     counters: PerCpuArray<MapData, u64>,
     cpus: usize,
@@ -77,6 +82,9 @@ impl KernelStore {
             prefixes: LpmTrie::try_from(typed(VIP_PREFIXES)?)
                 .map(Mutex::new)
                 .map_err(bad(VIP_PREFIXES))?,
+            servers: HashMap::try_from(typed(QUIC_SERVERS)?)
+                .map(Mutex::new)
+                .map_err(bad(QUIC_SERVERS))?,
             traffic: PerCpuArray::try_from(typed(BACKEND_COUNTERS)?)
                 .map_err(bad(BACKEND_COUNTERS))?,
             counters: PerCpuArray::try_from(typed(REASON_COUNTERS)?)
@@ -230,6 +238,25 @@ impl Store for KernelStore {
             (Addr { hi, lo }, key.prefix_len(), word)
         };
         entries.into_iter().map(entry).collect()
+    }
+
+    fn set_server(&self, key: QuicKey, backend: Option<u32>) -> DataplaneResult<()> {
+        let words = [key.scope, key.lo, key.hi];
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = match backend {
+            Some(backend) => servers.insert(words, u64::from(backend), 0),
+            None => servers.remove(&words),
+        };
+        done.map_err(|error| DataplaneError::Kernel {
+            action: format!("change {}", QUIC_SERVERS.name),
+            why: format!("{error} (it has {QUIC_ENTRIES} entries)"),
+        })
+    }
+
+    fn servers(&self) -> Vec<(QuicKey, u32)> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = |([scope, lo, hi], id): ([u64; 3], u64)| (QuicKey { scope, lo, hi }, id as u32);
+        servers.iter().flatten().map(entry).collect()
     }
 
     fn traffic(&self, backend: u32) -> Traffic {

@@ -5,7 +5,7 @@ use super::{
     world::{Role, hop, host, key, member, port},
 };
 use crate::dataplane::{
-    Dataplane, DataplaneError, NOBODY, VipPlan, VipSettings,
+    Dataplane, DataplaneError, NOBODY, Steering, VipPlan, VipSettings,
     memory::{MemoryDataplane, MemoryStore},
     store::{Sizes, Store, Table},
 };
@@ -32,6 +32,7 @@ pub(super) fn plan_for(vip: VipKey, roles: &[(usize, Role)], table: &[u32]) -> V
             mode: ForwardMode::L2,
             udp: UdpPolicy::Rehash,
             unserved: UnservedPolicy::Drop,
+            steering: Steering::default(),
         },
         members: roles
             .iter()

@@ -18,9 +18,13 @@ use navigator_common::{
     backend::{BackendInfo, BackendWord, PathWord},
     flow::{BUSY, FREE, FlowWord},
     mac,
+    quic::QuicKey,
     slot::{Slot, epoch_age, epoch_at},
 };
-use navigator_core::model::{ForwardMode, VipKey};
+use navigator_core::{
+    model::{ForwardMode, ServerId, VipKey},
+    plan::members::Member,
+};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -160,6 +164,7 @@ impl History {
             self.let_runs_run(image);
             match *event {
                 Event::Store(table, word, value) => image.store(table, word, value),
+                Event::Server(key, id) => image.set_server(key, id).unwrap(),
                 Event::Prefix(addr, bits, word) => image.set_prefix(addr, bits, word).unwrap(),
                 // A grace period waits for the runs that are under way.
                 Event::Grace => {
@@ -406,8 +411,32 @@ fn faces(store: &MemoryStore) -> Vec<Face> {
         .collect()
 }
 
+/// Every server id names the instance that the plan gives it to, if that has a backend id.
+fn check_servers(store: &MemoryStore, plan: &VipPlan) {
+    let (id, _) = Run::new(plan.vip.key, 0).table(store).unwrap();
+    let steering = &plan.vip.steering;
+    let of_vip = |key: &QuicKey| key.vip() == u32::from(id);
+    let servers = store.servers().into_iter().filter(|(key, _)| of_vip(key));
+    let servers: BTreeMap<u64, SocketAddr> = servers
+        .map(|(key, id)| (key.lo, instance(store, id).1))
+        .collect();
+    for (server, address) in &steering.server_ids {
+        let usable = |member: &Member| member.address == *address && member.usable;
+        let wanted = !steering.quic.is_empty() && plan.members.iter().any(usable);
+        let found = servers.get(&u64::from(server.bytes()[0]));
+        assert!(!wanted || found == Some(address), "{server}: {found:?}");
+    }
+    for (server, found) in servers {
+        let claims = |(id, address): &(ServerId, SocketAddr)| {
+            u64::from(id.bytes()[0]) == server && address == &found
+        };
+        assert!(steering.server_ids.iter().any(claims), "{server}: {found}");
+    }
+}
+
 /// Every slot leads where the plan says.
 fn check_plan(store: &MemoryStore, plan: &VipPlan, hops: &HashMap<IpAddr, NextHop>) {
+    check_servers(store, plan);
     let runs = |slot| Run::all(plan.vip.key, slot as u32);
     let slots = plan.table.iter().enumerate();
     let runs = slots.flat_map(|(slot, owner)| runs(slot).into_iter().map(move |run| (run, *owner)));
@@ -452,6 +481,10 @@ fn check_empty(plane: &mut MemoryDataplane, store: &MemoryStore) {
             "{used} entries of {table} are still in use"
         );
     }
+    assert_eq!(
+        (store.servers(), store.prefixes()),
+        (Vec::new(), Vec::new())
+    );
     for table in [Table::VipAddrs, Table::Vips, Table::Backends] {
         let words = table.entries(&SIZES) as usize * table.entry_words();
         assert!(

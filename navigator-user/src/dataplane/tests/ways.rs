@@ -3,7 +3,7 @@
 
 use super::world::{Role, hop, host, key, member, port};
 use crate::dataplane::{
-    Dataplane, NextHop, VipPlan, VipSettings,
+    Dataplane, NextHop, Steering, VipPlan, VipSettings,
     memory::{MemoryDataplane, MemoryStore},
     store::{Sizes, Store, Table, backend_path, backend_word},
 };
@@ -40,6 +40,7 @@ fn plan(roles: &[Role]) -> VipPlan {
             mode: ForwardMode::L2,
             udp: UdpPolicy::Rehash,
             unserved: UnservedPolicy::Drop,
+            steering: Steering::default(),
         },
         members: members.collect(),
         table: vec![0],

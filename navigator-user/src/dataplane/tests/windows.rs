@@ -2,7 +2,7 @@
 
 use super::world::{Role, host, key, member, port};
 use crate::dataplane::{
-    Dataplane, NOBODY, VipPlan, VipSettings, WindowFigures,
+    Dataplane, NOBODY, Steering, VipPlan, VipSettings, WindowFigures,
     memory::{MemoryDataplane, MemoryStore},
     store::{Sizes, Store, Table, flow_entry},
 };
@@ -102,6 +102,7 @@ fn plan(vip: VipKey, owners: [usize; SLOTS as usize]) -> VipPlan {
             mode: ForwardMode::L2,
             udp: UdpPolicy::Sticky,
             unserved: UnservedPolicy::Drop,
+            steering: Steering::default(),
         },
         members: [A, B, C]
             .map(|index| member(address(index), Role::Active))

@@ -1,9 +1,9 @@
 //! A small world for random histories: VIPs of every kind on three addresses
 //! and two prefixes, six hosts, and what becomes of them.
 
-use crate::dataplane::{NOBODY, NextHop, VipPlan, VipSettings};
+use crate::dataplane::{NOBODY, NextHop, Steering, VipPlan, VipSettings};
 use navigator_core::{
-    model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy, VipKey},
+    model::{ForwardMode, Protocol, QuicConfigs, ServerId, UdpPolicy, UnservedPolicy, VipKey},
     plan::members::{Member, State},
 };
 use proptest::prelude::*;
@@ -173,10 +173,28 @@ pub(super) fn plan(step: &Step) -> Option<VipPlan> {
             } else {
                 UnservedPolicy::Drop
             },
+            steering: steering(&key, *spread),
         },
         members,
         table: (0..slots(*vip)).map(owner).collect(),
     })
+}
+
+/// QUIC for VIPs that have UDP: each host has a server id of its own, which changes at times.
+fn steering(key: &VipKey, spread: u64) -> Steering {
+    let mut quic = QuicConfigs::default();
+    if key.protocol != Protocol::Tcp {
+        quic.set(0, 1);
+    }
+    let server_id = |index: usize| ServerId::new(&[index as u8 + (spread % 3) as u8]).unwrap();
+    let address = |index| SocketAddr::new(host(index), port(key));
+    Steering {
+        quic,
+        server_ids: (0..HOSTS)
+            .map(|index| (server_id(index), address(index)))
+            .collect(),
+        ..Steering::default()
+    }
 }
 
 pub(super) fn member(address: SocketAddr, role: Role) -> Member {

@@ -235,6 +235,13 @@ fn problems(world: &World<'_>) -> Vec<String> {
             .map(|(host, why)| format!("backends on {host} cannot be reached: {why}")),
     );
     problems.extend(world.addresses.problems());
+    let prefixes = world.vips.keys().filter(|key| key.is_prefix());
+    problems.extend(prefixes.filter(|_| world.addresses.holds()).map(|key| {
+        format!(
+            "VIP {key}: announce = \"address\" holds single addresses, not prefixes: let a router send {} here",
+            key.network()
+        )
+    }));
     problems.extend(world.vips.values().filter_map(|state| {
         let warning =
             navigator_core::plan::maglev::table_warning(state.vip.slots, state.members().len())?;

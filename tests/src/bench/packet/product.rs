@@ -12,7 +12,7 @@ use navigator_core::{
     },
 };
 use navigator_user::dataplane::{
-    DEFAULT_WINDOW, Dataplane, NextHop, VipPlan, VipSettings,
+    DEFAULT_WINDOW, Dataplane, NextHop, Steering, VipPlan, VipSettings,
     kernel::{KernelDataplane, KernelSettings, LoadedProgram},
     nat::{NatSettings, Timeouts},
     store::Sizes,
@@ -249,6 +249,7 @@ fn plan(vip: SocketAddr, mode: ForwardMode, backends: &[SocketAddr]) -> VipPlan 
             mode,
             udp: UdpPolicy::Rehash,
             unserved: UnservedPolicy::Drop,
+            steering: Steering::default(),
         },
         members: backends
             .iter()
