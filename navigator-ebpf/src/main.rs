@@ -113,6 +113,7 @@ fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Res
         }
         Err(reason) => return Err(reason),
     };
+    let flow = flow.veiled(load(&vip.reserved[0]));
     observer.vip(&flow, vip);
     let table = VipWord(load(&vip.word));
     if table.flags() & VipWord::NAT != 0

@@ -34,6 +34,7 @@ const PLAIN_V4: u8 = 0x45;
 const FRAGMENT_BITS: u16 = 0x3fffu16.to_be();
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Family {
     V4,
     V6,
@@ -75,6 +76,27 @@ pub(crate) enum Kind {
 }
 
 impl Flow {
+    /// The same flow, of which the verifier no longer knows by which way it was parsed: it goes
+    /// through what follows once, and not once for each family, protocol and kind. `zero` is
+    /// always 0, which the verifier cannot know.
+    #[inline(always)]
+    pub(crate) fn veiled(self, zero: u64) -> Self {
+        // SAFETY: the bytes of valid values, unchanged by an or with 0.
+        let (family, kind) = unsafe {
+            (
+                core::mem::transmute::<u8, Family>(self.family as u8 | zero as u8),
+                core::mem::transmute::<u8, Kind>(self.kind as u8 | zero as u8),
+            )
+        };
+        Self {
+            family,
+            kind,
+            protocol: self.protocol | zero as u8,
+            length: self.length | zero as u32,
+            ..self
+        }
+    }
+
     /// Destination port, host order.
     #[inline(always)]
     pub(crate) fn port(&self) -> u16 {

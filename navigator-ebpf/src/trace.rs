@@ -11,7 +11,7 @@ use crate::{
     select::{self, Chosen},
 };
 use aya_ebpf::{
-    bindings::{BPF_RB_NO_WAKEUP, xdp_action},
+    bindings::{BPF_RB_NO_WAKEUP, xdp_action, xdp_md},
     helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
     programs::XdpContext,
 };
@@ -176,9 +176,26 @@ impl Observer for Recorder {
 
     #[inline(always)]
     fn leaves(&self, ctx: &XdpContext, action: u32, reason: Option<Reason>) {
+        navigator_record(ctx.ctx, action, reason.map_or(FORWARDED, Reason::index));
+    }
+}
+
+/// Ends this CPU's record with how the packet leaves, and hands it out. Always 0. The verifier
+/// checks this by itself: once, and not for every reason.
+#[unsafe(no_mangle)]
+extern "C" fn navigator_record(ctx: *mut xdp_md, action: u32, outcome: u32) -> u64 {
+    if let Some(recorder) = Recorder::new() {
+        recorder.hand_out(&XdpContext::new(ctx), action, outcome);
+    }
+    0
+}
+
+impl Recorder {
+    #[inline(always)]
+    fn hand_out(&self, ctx: &XdpContext, action: u32, outcome: u32) {
         let record = self.record();
         record.action = action;
-        record.outcome = reason.map_or(FORWARDED, Reason::index);
+        record.outcome = outcome;
         record.filters = asked_for(record);
         if record.filters == 0 {
             return;
