@@ -83,6 +83,7 @@ pub struct Bed {
     program: LoadedProgram,
     observed: Option<Observed>,
     looking: bool,
+    does_nat: bool,
 }
 
 /// The program that writes down packets, used instead of the other one.
@@ -143,6 +144,7 @@ impl Bed {
             nix::unistd::geteuid().is_root(),
             "packet tables load BPF programs: run them as root"
         );
+        let does_nat = !nat.sources.is_empty();
         let mut plane = KernelDataplane::open(KernelSettings {
             pins: None,
             interfaces: Vec::new(),
@@ -161,6 +163,7 @@ impl Bed {
             program,
             observed: None,
             looking: false,
+            does_nat,
         })
     }
 
@@ -207,6 +210,11 @@ impl Bed {
         for ((table, word), value) in remembering().zip(memory) {
             self.store().store(table, word, *value);
         }
+    }
+
+    /// Whether a packet leaves behind what [`Bed::remember`] cannot undo: flows of NAT.
+    pub(super) const fn is_marked_by_packets(&self) -> bool {
+        self.does_nat
     }
 
     /// Whether frames are run through the program that writes down packets.
