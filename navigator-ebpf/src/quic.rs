@@ -54,7 +54,7 @@ extern "C" fn navigator_quic(ctx: *mut xdp_md, vip: u32, configs: u64) -> u32 {
     server_id(&Frame::new(&ctx), vip, configs)
         .and_then(|key| {
             // SAFETY: the value is read at once, and freed only after the runs that may have found it.
-            unsafe { QUIC_SERVERS.get(&key) }.copied()
+            unsafe { QUIC_SERVERS.get(key) }.copied()
         })
         .unwrap_or(0) as u32
 }

@@ -46,7 +46,7 @@ pub enum Change<B> {
 /// The slot after a change. `usable` tells whether a backend can still serve
 /// the flows that it has.
 ///
-/// * [`Change::Owner`]: see [`retarget`].
+/// * [`Change::Owner`]: see `retarget`.
 /// * [`Change::WindowOver`]: flows that nobody remembers go to the owner from now on. Those
 ///   that are remembered stay where they are, so the slot stays tracked.
 /// * [`Change::NothingRemembered`]: a slot without a window is at rest again. One with a window

@@ -113,7 +113,7 @@ unsafe fn udp<const PORTS: usize, const LENGTH: usize, const CHECKSUM: usize, co
     header: View,
     flow: &Flow,
 ) {
-    let source = FIRST_SOURCE_PORT | flow.hash as u16 & (1 << SOURCE_PORT_BITS) - 1;
+    let source = FIRST_SOURCE_PORT | flow.hash as u16 & ((1 << SOURCE_PORT_BITS) - 1);
     let inner = match flow.family {
         Family::V4 => IpProto::Ipv4,
         Family::V6 => IpProto::Ipv6,

@@ -86,6 +86,10 @@ fn forget(hash: u64) {
 }
 
 /// Tries ports until one is free: the reverse entry claims it.
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "an entry by value would be copied to the stack, which it does not fit"
+)]
 #[inline(always)]
 fn claim(
     hash: u64,
