@@ -114,7 +114,7 @@ extern "C" fn navigator_icmp(ctx: *mut xdp_md, offset: u64, end: u64, quoted: *m
 
 #[inline(always)]
 fn judge(frame: &Frame<'_>, offset: usize, end: usize) -> Result<Quoted, Fate> {
-    if offset < ETH_LEN + IPV4_LEN || offset >= FARTHEST || end < offset + HEADER {
+    if !(ETH_LEN + IPV4_LEN..FARTHEST).contains(&offset) || end < offset + HEADER {
         return Err(Fate::Malformed);
     }
     if !frame.holds(end) {
