@@ -7,7 +7,7 @@ use navigator_common::reason::{COUNTERS, Event, Reason, Verdict};
 use navigator_user::dataplane::{kernel::KernelStore, store::Store as _};
 use std::collections::BTreeMap;
 
-/// Packets by verdict, and bytes sent to backends.
+/// Packets by verdict, and bytes sent to backends and, by NAT, to clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Sums {
     passed: u64,
@@ -15,6 +15,8 @@ struct Sums {
     replied: u64,
     forwarded: u64,
     bytes: u64,
+    returned: u64,
+    returned_bytes: u64,
 }
 
 /// Both sides.
@@ -47,6 +49,10 @@ impl Books {
                 self.seen.forwarded += 1;
                 self.seen.bytes += length;
             }
+            Fate::Returned => {
+                self.seen.returned += 1;
+                self.seen.returned_bytes += length;
+            }
         }
     }
 
@@ -63,6 +69,8 @@ impl Books {
             replied: now.replied - self.sums.replied,
             forwarded: now.forwarded.wrapping_sub(self.sums.forwarded),
             bytes: now.bytes.wrapping_sub(self.sums.bytes),
+            returned: now.returned.wrapping_sub(self.sums.returned),
+            returned_bytes: now.returned_bytes.wrapping_sub(self.sums.returned_bytes),
         };
         self.sums = now;
         let seen = std::mem::take(&mut self.seen);
@@ -106,6 +114,8 @@ fn summed(store: &KernelStore, counters: &[u64]) -> Sums {
         let traffic = store.traffic(id);
         sums.forwarded = sums.forwarded.wrapping_add(traffic.packets);
         sums.bytes = sums.bytes.wrapping_add(traffic.bytes);
+        sums.returned = sums.returned.wrapping_add(traffic.reply_packets);
+        sums.returned_bytes = sums.returned_bytes.wrapping_add(traffic.reply_bytes);
     }
     sums
 }

@@ -4,7 +4,7 @@ use super::{
     judge::Fate,
     world::{KINDS, PORT},
 };
-use crate::packet::Family;
+use crate::packet::{Family, expect::GUE_PORT};
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
@@ -13,7 +13,7 @@ use aya::{
 };
 use navigator_common::{
     addr::Addr,
-    maps::{ALL, DECAP_COUNTERS, DECAP_VIPS, DecapOutcome, programs},
+    maps::{ALL, DECAP_COUNTERS, DECAP_VIPS, DecapOutcome, globals, programs},
 };
 use std::{
     collections::BTreeMap,
@@ -33,6 +33,7 @@ impl Decap {
         for spec in ALL {
             loader.map_max_entries(spec.name, 1);
         }
+        loader.override_global(globals::GUE_PORT, &GUE_PORT, true);
         let mut object = loader.load(navigator_user::backend_host::OBJECT)?;
         let vips = object.map_mut(DECAP_VIPS.name).context("no VIPs map")?;
         let mut vips: HashMap<_, [u64; 2], u64> = vips.try_into()?;

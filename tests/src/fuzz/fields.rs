@@ -5,7 +5,7 @@ use super::{
     layout::{Packet, ether_type, protocol},
     world::{KINDS, NO_VIP, PORT},
 };
-use crate::packet::{Family, LOCAL_MAC, ROUTER_MAC, addresses::host_mac};
+use crate::packet::{Family, LOCAL_MAC, ROUTER_MAC, addresses::host_mac, nat::SOURCE};
 use std::net::IpAddr;
 
 /// Values at which something may turn.
@@ -142,6 +142,10 @@ pub(super) fn change_the_destination(frame: &mut [u8], dice: &mut Dice) {
     let number = match dice.below(8) {
         0 => NO_VIP,
         1 => dice.byte(),
+        2 => {
+            let source = SOURCE + dice.below(2) as u8;
+            return put_address(frame, at, family(version).backend(source, 0).ip());
+        }
         _ => {
             let kind = dice.pick(&KINDS);
             kind.number + u8::from(kind.is_prefix) * dice.below(16) as u8
@@ -203,7 +207,7 @@ pub(super) fn change_the_protocol(frame: &mut [u8], dice: &mut Dice) {
     }
 }
 
-/// Addresses and ports the other way round, MAC addresses as they were.
+/// Addresses and ports the other way round.
 pub(super) fn turn_it_around(frame: &mut [u8], _: &mut Dice) {
     let Some(packet) = Packet::of(frame) else {
         return;
@@ -216,6 +220,8 @@ pub(super) fn turn_it_around(frame: &mut [u8], _: &mut Dice) {
     let at = packet.ip + at;
     let (source, destination) = frame[at..at + 2 * size].split_at_mut(size);
     source.swap_with_slice(destination);
+    // As if its receiver had answered, and to us.
+    frame[..6].copy_from_slice(&LOCAL_MAC);
     if matches!(packet.protocol, protocol::TCP | protocol::UDP)
         && let Some(ports) = frame.get_mut(packet.transport..packet.transport + 4)
     {

@@ -3,7 +3,7 @@
 
 use super::{
     layout::{Packet, ether_type, protocol},
-    world::Kind,
+    world::{self, Kind},
 };
 use crate::packet::{
     Family, LOCAL_MAC,
@@ -11,6 +11,7 @@ use crate::packet::{
     frame::ETH,
 };
 use navigator_core::model::ForwardMode;
+use std::net::IpAddr;
 
 /// What a program did with a packet, as far as a verdict and a frame tell.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -23,6 +24,8 @@ pub enum Fate {
     Replied,
     /// Sent to a backend.
     Forwarded,
+    /// A backend's answer, sent to its client.
+    Returned,
     /// Taken out of its tunnel and handed on.
     Unwrapped,
 }
@@ -100,6 +103,7 @@ fn header_only(frame: &[u8]) -> Option<Packet> {
             protocol: 0,
             end: ETH + length,
             fragment: false,
+            later: false,
         },
     )
 }
@@ -121,18 +125,97 @@ fn sent(came: &[u8], left: &[u8]) -> Result<Fate, Wrong> {
     {
         return replied(came, packet, left, out);
     }
-    let kind = Kind::at(packet.destination(came)).ok_or("it was for no VIP")?;
-    must!(left[..6] != came[6..12], "it was sent back to its sender");
     honest(came, packet)?;
-    match kind.mode {
-        ForwardMode::L2 => {
-            let (from, to) = (tag_free(came), tag_free(left));
-            must!(from == to, "the packet changed in mode l2");
-        }
-        ForwardMode::Ipip | ForwardMode::Gue => wrapped(came, packet, left, kind)?,
-        ForwardMode::Nat => return Err("no VIP of this world is in mode nat".into()),
+    if nat_source(packet.destination(came)) {
+        translated(came, packet, left)?;
+        let from = Packet::of(left).and_then(|out| Kind::at(out.source(left)));
+        let by_nat = from.is_some_and(|kind| kind.mode == ForwardMode::Nat);
+        must!(by_nat, "an answer by NAT is from none of its VIPs");
+        return Ok(Fate::Returned);
+    }
+    let kind = Kind::at(packet.destination(came)).ok_or("it was for no VIP")?;
+    if kind.mode == ForwardMode::Nat {
+        translated(came, packet, left)?;
+        to_a_nat_backend(left)?;
+        return Ok(Fate::Forwarded);
+    }
+    must!(left[..6] != came[6..12], "it was sent back to its sender");
+    if kind.mode == ForwardMode::L2 {
+        let (from, to) = (tag_free(came), tag_free(left));
+        must!(from == to, "the packet changed in mode l2");
+    } else {
+        wrapped(came, packet, left, kind)?;
     }
     Ok(Fate::Forwarded)
+}
+
+/// Whether NAT flows start from this address.
+fn nat_source(address: &[u8]) -> bool {
+    let sources = world::nat();
+    sources.sources.iter().any(|source| is(address, *source))
+}
+
+fn is(bytes: &[u8], address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.octets() == *bytes,
+        IpAddr::V6(ip) => ip.octets() == *bytes,
+    }
+}
+
+/// To a backend's own port, from one of the addresses and ports of NAT.
+fn to_a_nat_backend(left: &[u8]) -> Result<(), Wrong> {
+    let out = Packet::of(left).ok_or("it left with unsound headers")?;
+    let family = if out.version == 4 {
+        Family::V4
+    } else {
+        Family::V6
+    };
+    let to = out.destination(left);
+    let known = (1..4).any(|n| is(to, family.backend(n, 0).ip()));
+    must!(known, "NAT leads to no backend");
+    if matches!(out.protocol, protocol::TCP | protocol::UDP) && !out.later {
+        must!(nat_source(out.source(left)), "NAT starts elsewhere");
+        let word = |at: usize| u16::from_be_bytes([left[at], left[at + 1]]);
+        let (from, to) = (word(out.transport), word(out.transport + 2));
+        let (first, last) = world::nat().ports;
+        must!((first..=last).contains(&from), "NAT starts at port {from}");
+        must!(to == world::PORT, "NAT leads to port {to}");
+    }
+    Ok(())
+}
+
+/// Other addresses, ports and checksums, right where they were right; of an ICMP error also other
+/// ones in what it quotes; and nothing else changed.
+fn translated(came: &[u8], packet: Packet, left: &[u8]) -> Result<(), Wrong> {
+    let out = Packet::of(left).ok_or("it left with unsound headers")?;
+    let (from, to) = (&came[packet.ip..], &left[out.ip..]);
+    must!(from.len() == to.len(), "NAT changed the packet's length");
+    must!(
+        out.header_is_right(left) == packet.header_is_right(came),
+        "NAT left a wrong IP checksum"
+    );
+    let (was, is) = (
+        packet.transport_is_right(came),
+        out.transport_is_right(left),
+    );
+    must!(was == is, "NAT made a checksum {is:?} that was {was:?}");
+    let at = packet.transport - packet.ip;
+    let mut changed = match packet.version {
+        4 => vec![10..20],
+        _ => vec![8..40],
+    };
+    match packet.protocol {
+        _ if packet.later => {}
+        protocol::TCP => changed.extend([at..at + 4, at + 16..at + 18]),
+        protocol::UDP => changed.extend([at..at + 4, at + 6..at + 8]),
+        _ => changed.extend([at + 2..at + 4, at + 8..from.len()]),
+    }
+    let same = |(index, (a, b))| a == b || changed.iter().any(|range| range.contains(&index));
+    must!(
+        from.iter().zip(to).enumerate().all(same),
+        "NAT changed more than addresses, ports and checksums"
+    );
+    Ok(())
 }
 
 /// The frame from its Ethernet type on.
@@ -247,10 +330,6 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
     } else {
         must!(next == wanted, "the tunnel header tells another protocol");
     }
-    let is = |bytes: &[u8], ip: std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(ip) => ip.octets() == *bytes,
-        std::net::IpAddr::V6(ip) => ip.octets() == *bytes,
-    };
     must!(
         is(out.source(left), outer.local()),
         "the tunnel starts elsewhere"

@@ -32,6 +32,8 @@ pub struct Packet {
     pub end: usize,
     /// It is a fragment, or an IPv6 packet with a fragment header.
     pub fragment: bool,
+    /// It is a fragment, and not the first one: it carries the middle of something.
+    pub later: bool,
 }
 
 /// Offset of the Ethernet type behind up to two tags.
@@ -79,6 +81,7 @@ impl Packet {
                 protocol: *header.get(9)?,
                 end: ip + word(2)?,
                 fragment: word(6)? & 0x3fff != 0,
+                later: word(6)? & 0x1fff != 0,
             };
             (length >= 20).then_some(packet)?
         } else {
@@ -90,6 +93,7 @@ impl Packet {
                 protocol: *header.get(6)?,
                 end,
                 fragment: false,
+                later: false,
             };
             packet.walk(frame)?;
             packet
@@ -114,7 +118,7 @@ impl Packet {
             self.protocol = *frame.get(self.transport)?;
             self.transport += length;
             if later {
-                // What follows is the middle of something.
+                self.later = true;
                 return Some(());
             }
         }

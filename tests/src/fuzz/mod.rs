@@ -50,6 +50,8 @@ const BATCH: u64 = 2048;
 const SAMPLE: usize = 4096;
 /// Batches between two changes of the tables.
 const CHANGE: u64 = 8;
+/// One in so many batches is traced.
+const TRACED: usize = 8;
 /// One in so many frames goes through the tunnel end as well.
 const UNWRAP: usize = 4;
 
@@ -127,6 +129,12 @@ impl Run {
 
     /// Some packets, after which every counter adds up.
     fn batch(&mut self) -> Result<()> {
+        // The program that traces packets is to do the same with them.
+        let looking = self.mutator.dice().once_in(TRACED);
+        self.world.bed.look(looking)?;
+        if looking {
+            self.tally.traced += BATCH;
+        }
         for _ in 0..BATCH {
             self.mutator.next(&mut self.frame);
             let dice = self.mutator.dice();
@@ -172,8 +180,10 @@ impl Run {
         match fate {
             // There are enough of those.
             Fate::Passed | Fate::Unwrapped => {}
-            Fate::Forwarded if self.mutator.dice().once_in(4) => self.mutator.remember(left),
-            Fate::Dropped | Fate::Replied | Fate::Forwarded => self.mutator.remember(&self.frame),
+            Fate::Forwarded if self.mutator.dice().once_in(4) => self.mutator.remember_sent(left),
+            Fate::Dropped | Fate::Replied | Fate::Forwarded | Fate::Returned => {
+                self.mutator.remember(&self.frame);
+            }
         }
         self.enter(BALANCER, fate);
         Ok(())

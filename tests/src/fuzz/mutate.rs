@@ -115,6 +115,15 @@ impl Mutator {
         }
     }
 
+    /// Remembers a frame that was sent to a backend, now and then as the backend would answer it.
+    pub fn remember_sent(&mut self, frame: &[u8]) {
+        let mut answer = frame.to_vec();
+        if self.dice.once_in(2) {
+            fields::turn_it_around(&mut answer, &mut self.dice);
+        }
+        self.remember(&answer);
+    }
+
     /// Its numbers, for decisions beside the frames.
     pub const fn dice(&mut self) -> &mut Dice {
         &mut self.dice

@@ -5,6 +5,7 @@ use super::world::{KINDS, NO_VIP, PORT};
 use crate::packet::{
     Family, Tcp,
     edit::{padded, tagged},
+    expect::GUE_PORT,
     frame::{ETH, echo, framed, ip_header, ip_packet, other, tcp, tcp_with_options, udp},
     icmp::message,
 };
@@ -61,6 +62,7 @@ fn flows(seeds: &mut Vec<Vec<u8>>, client: SocketAddr, vip: SocketAddr) {
     }
     seeds.push(udp(client, vip, b"a query"));
     seeds.push(udp(client, vip, &[0; 64]));
+    seeds.push(udp(client, vip, &[0; 1420]));
     seeds.push(echo(client.ip(), vip.ip()));
     seeds.push(tagged(&tcp(client, vip, Tcp::Ack, b"tagged"), 7));
     let bare = tcp(client, vip, Tcp::Ack, b"");
@@ -111,7 +113,7 @@ fn tunnels(seeds: &mut Vec<Vec<u8>>, client: SocketAddr, vip: SocketAddr) {
         // GUE, variant 1: the inner packet stands right behind the UDP header.
         let direct = udp(
             SocketAddr::new(from, 50_000),
-            SocketAddr::new(to, 6080),
+            SocketAddr::new(to, GUE_PORT),
             inner,
         );
         seeds.push(direct);
@@ -119,7 +121,7 @@ fn tunnels(seeds: &mut Vec<Vec<u8>>, client: SocketAddr, vip: SocketAddr) {
         let gue = [&header, inner].concat();
         seeds.push(udp(
             SocketAddr::new(from, 50_000),
-            SocketAddr::new(to, 6080),
+            SocketAddr::new(to, GUE_PORT),
             &gue,
         ));
     }

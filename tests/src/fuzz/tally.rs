@@ -15,6 +15,8 @@ pub struct Tally {
     pub fates: BTreeMap<(&'static str, Fate), u64>,
     /// Of how many of them only a part lay in the first buffer; 0 where the kernel cannot do that.
     pub split: u64,
+    /// How many went through the program that traces packets.
+    pub traced: u64,
     /// What was counted in the maps meanwhile, by name; 0 for what never happened.
     pub counted: BTreeMap<String, u64>,
 }
@@ -53,9 +55,10 @@ impl fmt::Display for Tally {
         writeln!(out, "{table}")?;
         write!(
             out,
-            "{} packets ({} of them split) in {:.1} s: {:.0} a second",
+            "{} packets ({} of them split, {} traced) in {:.1} s: {:.0} a second",
             self.runs,
             self.split,
+            self.traced,
             self.time.as_secs_f64(),
             self.rate()
         )

@@ -5,11 +5,15 @@ use super::dice::Dice;
 use crate::packet::{
     Family,
     bed::{self, Bed, Role, SLOTS},
+    nat,
 };
 use anyhow::Result;
 use navigator_core::model::{ForwardMode, Protocol, UdpPolicy, UnservedPolicy};
-use navigator_user::dataplane::{Dataplane as _, VipSettings};
-use std::net::{IpAddr, SocketAddr};
+use navigator_user::dataplane::{Dataplane as _, VipSettings, nat::NatSettings, store::Sizes};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::LazyLock,
+};
 
 /// Port that every VIP has.
 pub const PORT: u16 = 80;
@@ -48,7 +52,7 @@ const PLAIN: Kind = Kind {
 };
 
 /// All kinds of VIP there are.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     PLAIN,
     Kind {
         number: 2,
@@ -87,6 +91,13 @@ pub const KINDS: [Kind; 11] = [
         ..PLAIN
     },
     Kind {
+        number: 20,
+        mode: ForwardMode::Nat,
+        backends: 2,
+        changes: true,
+        ..PLAIN
+    },
+    Kind {
         number: 7,
         backends: 0,
         ..PLAIN
@@ -112,6 +123,20 @@ pub const KINDS: [Kind; 11] = [
 
 /// A number of no VIP's address.
 pub const NO_VIP: u8 = 99;
+
+/// Flows that NAT has room for: few enough to get full.
+const NAT_FLOWS: u32 = 4096;
+
+/// How NAT is done: from two addresses of each family, of which the host has one itself.
+pub fn nat() -> &'static NatSettings {
+    static SETTINGS: LazyLock<NatSettings> = LazyLock::new(|| {
+        let mut settings = nat::settings(2);
+        let second = |family: Family| family.backend(nat::SOURCE + 1, 0).ip();
+        settings.own = Family::BOTH.into_iter().map(second).collect();
+        settings
+    });
+    &SETTINGS
+}
 
 /// Numbers of the backends' hosts.
 const HOSTS: std::ops::Range<u8> = 1..4;
@@ -154,7 +179,13 @@ impl World {
     /// # Errors
     /// Without root, or if the data plane refuses.
     pub fn new() -> Result<Self> {
-        let mut world = Self { bed: Bed::new()? };
+        let sizes = Sizes {
+            nat_flows: NAT_FLOWS,
+            ..bed::SIZES
+        };
+        let mut world = Self {
+            bed: Bed::with_nat(nat().clone(), sizes)?,
+        };
         for kind in KINDS {
             world.serve(&kind, |family| kind.members(family), 0)?;
         }
@@ -162,7 +193,7 @@ impl World {
     }
 
     /// Another table and other states of backends for the VIPs that change, and now and then
-    /// a host that cannot be reached for a while.
+    /// a host that cannot be reached for a while, or by a narrow way.
     ///
     /// # Errors
     /// If the data plane refuses.
@@ -187,7 +218,8 @@ impl World {
         if dice.once_in(4) {
             self.bed.lose(host)
         } else {
-            self.bed.reach(host, bed::IFINDEX)
+            let mtu = *dice.pick(&[0, 0, 600, 1400]);
+            self.bed.reach_by(host, bed::IFINDEX, mtu)
         }
     }
 

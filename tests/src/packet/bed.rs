@@ -320,12 +320,16 @@ impl Bed {
         &mut self.plane
     }
 
-    /// The program.
+    /// The program that frames are run through.
     ///
     /// # Errors
     /// It is not loaded.
     pub fn program_fd(&mut self) -> Result<BorrowedFd<'_>> {
-        Ok(self.program.xdp()?.fd()?.as_fd())
+        let program = match &mut self.observed {
+            Some(observed) if self.looking => &mut observed.program,
+            _ => &mut self.program,
+        };
+        Ok(program.xdp()?.fd()?.as_fd())
     }
 
     /// The words of the tables.
