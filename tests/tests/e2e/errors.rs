@@ -114,8 +114,8 @@ fn with_a_wrong_configuration() {
             ),
             (
                 "bad port",
-                good.replace("port = 80", "port = 0"),
-                &[".toml:", "port", "0"],
+                good.replace("port = 80", "port = 65536"),
+                &[".toml:", "port", "65536"],
             ),
         ];
         for (what, text, words) in cases {
