@@ -40,8 +40,9 @@ fn by_the_kernel(host: &Host) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn ipip_and_ip6tnl_devices_unwrap() {
+/// Serves VIPs of both families over backends of both, by `mode`. `more` are lines of `ip` that
+/// the devices need for that.
+fn unwrapped_by_the_kernel(mode: Mode, more: &[&str]) {
     run(PLAN, |lab| {
         let vips = [
             ("four-in-four", lab::vip4(1), "all4"),
@@ -52,20 +53,22 @@ fn ipip_and_ip6tnl_devices_unwrap() {
         let addresses = vips.map(|(_, address, _)| address);
         // With a local address: those without are what the kernel makes by itself.
         let _servers = serve(lab, &addresses, |v4, v6| {
-            vec![
+            let devices = [
                 format!("link add ipip4 type ipip local {v4} remote any"),
                 format!("link add sit4 type sit local {v4} remote any"),
                 format!("link add any6 type ip6tnl mode any local {v6} remote any"),
                 "link set ipip4 up".to_owned(),
                 "link set sit4 up".to_owned(),
                 "link set any6 up".to_owned(),
-            ]
+            ];
+            let more = more.iter().map(|&line| line.to_owned());
+            devices.into_iter().chain(more).collect()
         })?;
         let mut config = Config::new(RegistryKind::Embedded)
             .service("all4", &instances(false, BACKENDS))
             .service("all6", &instances(true, BACKENDS));
         for (name, address, service) in vips {
-            config = config.vip(name, address, service, Mode::Ipip);
+            config = config.vip(name, address, service, mode);
         }
         let daemon = Navigator::start(lab, &config)?;
         for ((name, address, _), device) in vips.iter().zip(["ipip4", "sit4", "any6", "any6"]) {
@@ -79,4 +82,17 @@ fn ipip_and_ip6tnl_devices_unwrap() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn ipip_and_ip6tnl_devices_unwrap() {
+    unwrapped_by_the_kernel(Mode::Ipip, &[]);
+}
+
+#[test]
+fn fou_hands_gue_packets_to_them() {
+    unwrapped_by_the_kernel(
+        Mode::Gue,
+        &["fou add port 6080 gue", "-6 fou add port 6080 gue"],
+    );
 }
