@@ -74,7 +74,7 @@ pub struct Lab {
 }
 
 /// Last number of the balancer's addresses.
-const BALANCER: u8 = 2;
+pub const BALANCER: u8 = 2;
 /// Last number of the registry host's addresses.
 const REGISTRY: u8 = 3;
 /// Last number of the first client's addresses, less one.

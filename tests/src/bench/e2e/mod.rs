@@ -2,7 +2,7 @@
 //! plain routing, on one small network.
 //!
 //! ```text
-//!              ┌── lb      Navigator: l2, ipip, … ──┐
+//!              ┌── lb      Navigator: l2, ipip, nat ┐
 //!  c1 client ──┤                                    ├── b1, b2 (nginx)
 //!              └── rival   HAProxy, nginx, routing ─┘
 //! ```

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Navigator's modes.
-const MODES: [(Mode, u8); 2] = [(Mode::L2, 1), (Mode::Ipip, 2)];
+const MODES: [(Mode, u8); 3] = [(Mode::L2, 1), (Mode::Ipip, 2), (Mode::Nat, 3)];
 
 /// Names of those that are not Navigator's.
 pub(super) const HAPROXY: &str = "haproxy";
@@ -106,7 +106,18 @@ fn start_navigator<'lab>(lab: &'lab Lab, backends: &[IpAddr]) -> Result<Navigato
         .iter()
         .map(|&address| (SocketAddr::new(address, 80), 100))
         .collect();
-    let mut config = Config::new(RegistryKind::Embedded).service("web", &instances);
+    // As hosts are by default; those of the lab leave no ports for NAT.
+    lab.balancer
+        .sysctl("net/ipv4/ip_local_port_range", "32768 60999")?;
+    // A connection's port is kept for a minute after its end: one address has too few of them.
+    let sources = [lab::BALANCER, 5, 6].map(lab::v4);
+    for address in &sources[1..] {
+        let line = format!("address add {address}/24 dev eth0");
+        lab.balancer.ip(&[&line])?;
+    }
+    let mut config = Config::new(RegistryKind::Embedded)
+        .nat(&sources)
+        .service("web", &instances);
     for (mode, last) in MODES {
         config = config.vip(mode.word(), lab::vip4(last), "web", mode);
     }
