@@ -82,14 +82,12 @@ impl<'a> Frame<'a> {
     pub(crate) fn copy_start<const SIZE: usize>(&self, length: u32, to: &mut [u8; SIZE]) -> u32 {
         const { assert!(SIZE.is_power_of_two()) };
         let size = if length < SIZE as u32 {
-            // The mask says nothing new, but the verifier sees it.
-            length & (SIZE as u32 - 1)
+            // Says nothing new of a frame that has bytes, but so every verifier sees that the size
+            // is neither 0 nor too large.
+            (length.wrapping_sub(1) & (SIZE as u32 - 1)) + 1
         } else {
             SIZE as u32
         };
-        if size == 0 {
-            return 0;
-        }
         // SAFETY: the context is the one that the kernel passed in, and `size` bytes fit `to`.
         let refused = unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, to.as_mut_ptr().cast(), size) };
         if refused == 0 { size } else { 0 }
