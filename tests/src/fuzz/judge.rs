@@ -339,6 +339,10 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
     Ok(())
 }
 
+fn is_nat_source(address: &[u8]) -> bool {
+    world::nat().sources.iter().any(|source| is(address, *source))
+}
+
 /// From the VIP to who sent the packet.
 fn replied(came: &[u8], packet: Packet, left: &[u8], out: Packet) -> Result<Fate, Wrong> {
     must!(
@@ -349,8 +353,9 @@ fn replied(came: &[u8], packet: Packet, left: &[u8], out: Packet) -> Result<Fate
         left[..6] == came[6..12],
         "the answer goes to another MAC address"
     );
+    // The addresses that NAT flows start from are answered for like VIPs.
     must!(
-        Kind::at(out.source(left)).is_some(),
+        Kind::at(out.source(left)).is_some() || is_nat_source(out.source(left)),
         "the answer is from no VIP"
     );
     // An echo of a damaged request stays damaged; all else the program made itself.

@@ -141,11 +141,10 @@ fn a_tracer_or_a_daemon_that_is_killed_leaves_the_ordinary_program() {
         let short = start(lab, "short", &["--duration", "1s", "-o", "json"])?;
         until_program(lab, TRACED)?;
         until_program(lab, PLAIN)?;
-        ensure!(
-            short.stdout().contains("its time is up"),
-            "{}",
-            short.stdout()
-        );
+        wait::until("the tracer says why it ended", SOON, || {
+            ensure!(short.stdout().contains("its time is up"), "it does not");
+            anyhow::Ok(())
+        })?;
 
         let orphan = start(lab, "orphan", &["-o", "json"])?;
         until_program(lab, TRACED)?;
