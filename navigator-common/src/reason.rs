@@ -52,7 +52,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The frame is for another MAC address (or a broadcast or multicast one).
+    /// The frame is for another MAC address (or a broadcast or multicast one), or comes from one of these.
     PassOtherMac = "pass_other_mac", Pass;
     /// Neither IPv4 nor IPv6.
     PassNotIp = "pass_not_ip", Pass;

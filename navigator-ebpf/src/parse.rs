@@ -27,6 +27,9 @@ pub(crate) const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 pub(crate) const ETH_IPV4: u16 = EtherType::Ipv4 as u16;
 pub(crate) const ETH_IPV6: u16 = EtherType::Ipv6 as u16;
 
+/// The group bit of the source in the first eight bytes of a frame, loaded natively.
+const SOURCE_IS_GROUP: u64 = 1 << 48;
+
 /// Version 4, a header of five words.
 const PLAIN_V4: u8 = 0x45;
 
@@ -134,7 +137,8 @@ fn untagged(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destination, Reason>
     let headers = frame.view(0, ETH_LEN).ok_or(Reason::PassTruncated)?;
     // SAFETY: 14 bytes are there; the 8 read first and the 2 read last lie within.
     let (first, ether_type) = unsafe { (headers.read::<u64, 0>(), headers.read::<u16, 12>()) };
-    if first & mac::MASK != globals::local_mac() {
+    // Our own address and, behind it, a source that is no group's: none can be answered.
+    if first & (mac::MASK | SOURCE_IS_GROUP) != globals::local_mac() {
         return Err(Reason::PassOtherMac);
     }
     *taken = Taken::nothing(first);

@@ -340,7 +340,10 @@ fn wrapped(came: &[u8], packet: Packet, left: &[u8], kind: &Kind) -> Result<(), 
 }
 
 fn is_nat_source(address: &[u8]) -> bool {
-    world::nat().sources.iter().any(|source| is(address, *source))
+    world::nat()
+        .sources
+        .iter()
+        .any(|source| is(address, *source))
 }
 
 /// From the VIP to who sent the packet.
