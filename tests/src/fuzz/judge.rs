@@ -200,10 +200,10 @@ fn translated(came: &[u8], packet: Packet, left: &[u8]) -> Result<(), Wrong> {
     );
     must!(was == is, "NAT made a checksum {is:?} that was {was:?}");
     let at = packet.transport - packet.ip;
-    let mut changed = match packet.version {
-        4 => vec![10..20],
-        _ => vec![8..40],
-    };
+    let mut changed = Vec::from([match packet.version {
+        4 => 10..20,
+        _ => 8..40,
+    }]);
     match packet.protocol {
         _ if packet.later => {}
         protocol::TCP => changed.extend([at..at + 4, at + 16..at + 18]),
