@@ -57,6 +57,10 @@ const UNREACHED: &[Reason] = &[
     Reason::DropNatFull,
     Reason::DropNatPorts,
     Reason::DropNatCollision,
+    // Whether a way is narrow, or a flow's backend dead, just when a packet comes is a matter of luck.
+    Reason::ReplyTooBig,
+    Reason::DropTooBig,
+    Reason::DropNatGone,
 ];
 
 #[test]

@@ -107,10 +107,6 @@ fn may_answer(headers: View) -> Result<(), Fate> {
     if source == globals::local_mac() {
         return Err(Fate::Looped);
     }
-    // No host has a group address: the kernel may make of it what it likes.
-    if source & mac::GROUP != 0 {
-        return Err(Fate::Passed);
-    }
     if limit::admits(Answer::Echo) {
         Ok(())
     } else {

@@ -127,6 +127,10 @@ fn send(
     let now = clock::now();
     // SAFETY: the source address lies in the Ethernet header, which is read on to its end.
     let mac = unsafe { headers.ip.read::<u64, 6>() };
+    // What this interface sent itself has no way back.
+    if mac & navigator_common::mac::MASK == globals::local_mac() {
+        return Err(Reason::DropLoop);
+    }
     let path = NatPath::new(mac, globals::local_egress(), packet.hash);
     let seen = packet.seen(frame, headers, known.state.seen());
     // SAFETY: words of an entry, a live map value.

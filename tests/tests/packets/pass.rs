@@ -6,7 +6,7 @@ use navigator_common::reason::Reason;
 use navigator_tests::packet::{
     Family, LOCAL_MAC,
     bed::Bed,
-    edit::{cut, patched, sent_to},
+    edit::{cut, patched, sent_from, sent_to},
     expect::passed,
     frame::{ETH, TYPE_IPV4, TYPE_IPV6, echo, framed, other},
     row::{Row, row},
@@ -37,6 +37,23 @@ fn frames_for_others() -> Result<()> {
             let mut near = LOCAL_MAC;
             near[byte] ^= 0x01;
             add(&format!("ours but for one bit of byte {byte}"), near);
+        }
+        // Whatever it is: an answer to it would go to many.
+        for mac in [
+            [0xff; 6],
+            [0x01, 0, 0x5e, 0, 0, 1],
+            [0x33, 0x33, 0, 0, 0, 1],
+        ] {
+            for packet in [
+                &ours,
+                &echo(client(family).ip(), family.vip(DROPS, PORT).ip()),
+            ] {
+                rows.push(row(
+                    format!("{family:?}: {} bytes from {mac:02x?}", packet.len()),
+                    sent_from(packet, mac),
+                    passed(Reason::PassOtherMac),
+                ));
+            }
         }
     }
     l2_world()?.check(&rows)
