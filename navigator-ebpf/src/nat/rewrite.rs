@@ -2,8 +2,8 @@
 
 use super::packet::{Headers, Packet};
 use crate::{
-    packet::{Frame, View},
-    parse::{TCP, TCP_LEN, UDP_LEN},
+    packet::Frame,
+    parse::{ETH_LEN, IPV6_LEN, TCP, TCP_LEN, UDP_LEN},
 };
 use navigator_common::{addr::Addr, checksum::adjust, nat::NatRewrite, reason::Reason};
 
@@ -16,7 +16,8 @@ pub(super) struct Rewrite {
     pub(super) change: NatRewrite,
 }
 
-/// Writes addresses, ports and checksums. After an error nothing was written.
+/// Writes addresses, ports and checksums. The parser has seen all of them, so an error is never
+/// seen.
 #[inline(always)]
 pub(super) fn rewrite(
     frame: &Frame<'_>,
@@ -24,6 +25,7 @@ pub(super) fn rewrite(
     headers: &Headers,
     to: &Rewrite,
 ) -> Result<(), Reason> {
+    addresses(frame, headers, to)?;
     if packet.is_later() {
         // The first fragment has ports and checksum.
     } else if packet.protocol == TCP {
@@ -47,7 +49,6 @@ pub(super) fn rewrite(
             udp.write::<u16, 6>(checksum);
         }
     }
-    addresses(headers, to);
     Ok(())
 }
 
@@ -66,9 +67,9 @@ pub(super) fn udp_checksum(field: u16, change: u16) -> u16 {
 
 /// Writes the addresses, and the checksum of an IPv4 header.
 #[inline(always)]
-fn addresses(headers: &Headers, to: &Rewrite) {
-    let ip: View = headers.ip;
+fn addresses(frame: &Frame<'_>, headers: &Headers, to: &Rewrite) -> Result<(), Reason> {
     if headers.v4 {
+        let ip = headers.ip;
         // SAFETY: all of these lie in the 34 bytes of Ethernet and IPv4 header.
         unsafe {
             let checksum = adjust(ip.read::<u16, 24>(), to.change.addresses());
@@ -77,6 +78,11 @@ fn addresses(headers: &Headers, to: &Rewrite) {
             ip.write::<u32, 30>(to.destination.v4_raw());
         }
     } else {
+        // Seen before, but by another branch on the family: that both go the same way is more
+        // than the verifier of Linux 6.1 remembers.
+        let ip = frame
+            .view(0, ETH_LEN + IPV6_LEN)
+            .ok_or(Reason::DropCorrupt)?;
         // SAFETY: all of these lie in the 54 bytes of Ethernet and IPv6 header.
         unsafe {
             ip.write::<u64, 22>(to.source.hi);
@@ -85,4 +91,5 @@ fn addresses(headers: &Headers, to: &Rewrite) {
             ip.write::<u64, 46>(to.destination.lo);
         }
     }
+    Ok(())
 }
