@@ -145,7 +145,7 @@ pub enum CheckKind {
 }
 
 /// How packets are brought to the backends of a VIP.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardMode {
     /// Rewrite of the Ethernet addresses: backends on the same LAN, VIP on their `lo`.
@@ -264,14 +264,18 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
 }
 
 /// What an operator ordered for one instance, whatever it registered.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
     /// Give it no new flows; keep those that it has for the drain time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drain: bool,
+    /// Give it no flows at all, and those that it has to others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance: bool,
     /// Use this weight instead of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1000, nullable = false)]
     pub weight: Option<u16>,
 }
 

@@ -7,10 +7,14 @@ use navigator_core::{
     plan::members::State,
 };
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+use utoipa::ToSchema;
 
 /// Everything, as of one moment.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// The daemon itself.
     pub daemon: DaemonView,
@@ -18,8 +22,14 @@ pub struct Snapshot {
     pub registry: RegistryView,
     /// VIPs, in the order of their names.
     pub vips: Vec<VipView>,
-    /// Services, in the order of their names.
-    pub services: Vec<ServiceView>,
+    /// Services, in the order of their names. Those that did not change are shared with the
+    /// snapshot before.
+    #[serde(with = "shared")]
+    #[schema(value_type = Vec<ServiceView>)]
+    pub services: Vec<Arc<ServiceView>>,
+    /// Number of the snapshot in which any service changed last, came or went.
+    #[serde(default)]
+    pub services_index: u64,
     /// Registry and configuration entries that were refused.
     pub rejected: Vec<RejectedView>,
     /// Packets by reason and event.
@@ -34,7 +44,7 @@ pub struct Snapshot {
 }
 
 /// The daemon itself.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct DaemonView {
     /// Program version.
     pub version: String,
@@ -58,7 +68,7 @@ pub struct DaemonView {
 }
 
 /// One interface that packets come in by.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceView {
     /// Name.
     pub name: String,
@@ -67,7 +77,7 @@ pub struct InterfaceView {
 }
 
 /// Where services come from.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct RegistryView {
     /// Which one, for people.
     pub kind: String,
@@ -84,15 +94,17 @@ pub struct RegistryView {
 }
 
 /// One VIP.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VipView {
     /// Name.
     pub name: String,
     /// Virtual address; of a prefix the first one.
+    #[schema(value_type = String, example = "192.0.2.10")]
     pub address: IpAddr,
     /// How many leading bits of the address count: 32 or 128, unless it is a prefix.
     pub prefix: u8,
     /// Port, range of ports (a string, `8000-8999`), or 0 for all.
+    #[schema(schema_with = ports)]
     pub port: Ports,
     /// Protocol.
     pub protocol: Protocol,
@@ -142,9 +154,10 @@ impl VipView {
 }
 
 /// One backend of one VIP.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BackendView {
     /// Where the instance listens.
+    #[schema(value_type = String, example = "10.0.0.5:80")]
     pub address: SocketAddr,
     /// What it is at the moment.
     pub state: State,
@@ -175,18 +188,35 @@ pub struct BackendView {
 }
 
 /// One service.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ServiceView {
     /// Name.
     pub name: String,
+    /// Number of the snapshot in which it changed last: its instances, their weights, labels,
+    /// orders or verdicts. What single checks find between does not count.
+    #[serde(default)]
+    pub index: u64,
     /// Instances, in the order of their addresses.
     pub instances: Vec<InstanceView>,
 }
 
+impl ServiceView {
+    /// Whether another view shows anything else than what single checks found.
+    pub fn same_for_clients(&self, other: &Self) -> bool {
+        let pairs = self.instances.iter().zip(&other.instances);
+        self.name == other.name
+            && self.instances.len() == other.instances.len()
+            && pairs
+                .into_iter()
+                .all(|(one, other)| one.without_check() == other.without_check())
+    }
+}
+
 /// One registered instance.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct InstanceView {
     /// Where it listens.
+    #[schema(value_type = String, example = "10.0.0.5:80")]
     pub address: SocketAddr,
     /// Weight that it registered.
     pub weight: u16,
@@ -194,16 +224,96 @@ pub struct InstanceView {
     pub origin: String,
     /// What its checks say.
     pub health: Health,
+    /// Since when, in seconds since 1970; 0 if there was no verdict yet.
+    #[serde(default)]
+    pub health_since: f64,
     /// What the last check found, in words.
     pub last_check: String,
+    /// When it ended, in seconds since 1970; 0 if there was none yet.
+    #[serde(default)]
+    pub checked_at: f64,
+    /// How long it took.
+    #[serde(default)]
+    pub check_seconds: f64,
     /// What an operator ordered.
     pub order: Order,
     /// Free labels of the registrant.
     pub labels: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
+/// What clients of an instance see of it.
+type ForClients<'a> = (
+    SocketAddr,
+    u16,
+    &'a str,
+    Health,
+    &'a Order,
+    &'a std::collections::BTreeMap<String, serde_json::Value>,
+);
+
+impl InstanceView {
+    /// The weight in force: the ordered one, or its own.
+    pub fn weight_in_force(&self) -> u16 {
+        self.order.weight.unwrap_or(self.weight)
+    }
+
+    /// Whether new clients may be sent to it: healthy, with a weight, and no order against it.
+    pub fn takes_new(&self) -> bool {
+        self.health == Health::Healthy && self.is_wanted()
+    }
+
+    /// Whether nobody, registrant or operator, keeps new clients from it.
+    pub fn is_wanted(&self) -> bool {
+        self.weight_in_force() > 0 && !self.order.drain && !self.order.maintenance
+    }
+
+    fn without_check(&self) -> ForClients<'_> {
+        (
+            self.address,
+            self.weight,
+            &self.origin,
+            self.health,
+            &self.order,
+            &self.labels,
+        )
+    }
+}
+
+/// [`Ports`] as they are written.
+fn ports() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+    let number = ObjectBuilder::new().schema_type(Type::Integer);
+    let number = number.minimum(Some(0)).maximum(Some(65_535));
+    let range = ObjectBuilder::new().schema_type(Type::String);
+    OneOfBuilder::new()
+        .item(number)
+        .item(range.pattern(Some("^[0-9]+-[0-9]+$")))
+        .build()
+        .into()
+}
+
+/// Shared views, written like any others.
+mod shared {
+    use super::{Arc, Deserialize, ServiceView};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        services: &[Arc<ServiceView>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(services.iter().map(|service| &**service))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Arc<ServiceView>>, D::Error> {
+        let services = Vec::<ServiceView>::deserialize(deserializer)?;
+        Ok(services.into_iter().map(Arc::new).collect())
+    }
+}
+
 /// One refused entry.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RejectedView {
     /// Its key.
     pub key: String,
@@ -216,7 +326,7 @@ pub struct RejectedView {
 }
 
 /// One counter.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CounterView {
     /// Name of a reason or an event.
     pub name: String,
@@ -228,7 +338,7 @@ pub struct CounterView {
 }
 
 /// What became of the windows that table changes opened. Counts are of slots, since the start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct WindowsView {
     /// Seconds for which the oldest open window has been open; 0 if none is open.
     pub oldest_seconds: u64,
@@ -241,7 +351,7 @@ pub struct WindowsView {
 }
 
 /// How full a table is.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TableView {
     /// Name.
     pub name: String,

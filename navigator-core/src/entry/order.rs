@@ -9,7 +9,7 @@ use crate::model::{InstanceKey, MAX_WEIGHT, Order, keys};
 use serde_json::Value;
 
 /// Reads an order: the key `/navigator/orders/<service>/<address>:<port>`,
-/// and as the value an object of `drain` and `weight`. Unlike in an instance's
+/// and as the value an object of `drain`, `maintenance` and `weight`. Unlike in an instance's
 /// entry, an unknown field is refused: an order that is not understood must
 /// not look obeyed.
 ///
@@ -28,18 +28,29 @@ fn parse(key: &str, value: &[u8]) -> Result<(InstanceKey, Order), Flaw> {
     let fields = Fields::new(&map, "", RejectReason::BadOrder);
     let unknown = map
         .iter()
-        .find(|(name, _)| !["drain", "weight"].contains(&name.as_str()));
+        .find(|(name, _)| !["drain", "maintenance", "weight"].contains(&name.as_str()));
     if let Some((name, value)) = unknown {
         let name = super::json::shorten(name);
-        return Err(fields.flaw(&name, value, "an order has `drain` and `weight` only"));
+        return Err(fields.flaw(
+            &name,
+            value,
+            "an order has `drain`, `maintenance` and `weight` only",
+        ));
     }
-    let drain = match fields.get("drain") {
-        None => false,
-        Some(Value::Bool(drain)) => *drain,
-        Some(other) => return Err(fields.flaw("drain", other, "must be true or false")),
+    let flag = |name| match fields.get(name) {
+        None => Ok(false),
+        Some(Value::Bool(set)) => Ok(*set),
+        Some(other) => Err(fields.flaw(name, other, "must be true or false")),
     };
+    let drain = flag("drain")?;
+    let maintenance = flag("maintenance")?;
     let weights = fields.under(RejectReason::BadWeight);
     let weight = weights.number("weight", 0..=u32::from(MAX_WEIGHT))?;
     let weight = weight.map(|weight| weight as u16);
-    Ok((instance, Order { drain, weight }))
+    let order = Order {
+        drain,
+        maintenance,
+        weight,
+    };
+    Ok((instance, order))
 }

@@ -534,6 +534,7 @@ fn orders_are_read_strictly() {
         order,
         Order {
             drain: true,
+            maintenance: false,
             weight: Some(0)
         }
     );

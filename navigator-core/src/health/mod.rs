@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What the checks of an instance say.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// No verdict yet.

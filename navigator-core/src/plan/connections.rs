@@ -204,6 +204,7 @@ impl World {
                     health_why: String::new(),
                     order: Order {
                         drain: host.drained,
+                        maintenance: false,
                         weight: None,
                     },
                     draining_since: since.map(Duration::from_secs),

@@ -9,7 +9,7 @@ use navigator_core::{
     model::{ForwardMode, Order, Ports, Protocol},
     plan::members::State,
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
@@ -36,14 +36,16 @@ pub(crate) fn snapshot() -> Snapshot {
             stale_seconds: 65.0,
         },
         vips: vec![web(), empty()],
-        services: vec![ServiceView {
+        services: vec![Arc::new(ServiceView {
             name: "web".to_owned(),
+            index: 5,
             instances: vec![
                 instance([10, 0, 0, 1], Health::Healthy, false),
                 instance([10, 0, 0, 2], Health::Unhealthy, false),
                 instance([10, 0, 0, 3], Health::Healthy, true),
             ],
-        }],
+        })],
+        services_index: 5,
         rejected: vec![RejectedView {
             key: "/services/web/10.0.0.9:0".to_owned(),
             reason: "bad_port".to_owned(),
@@ -159,9 +161,13 @@ fn instance(ip: [u8; 4], health: Health, drain: bool) -> InstanceView {
         weight: 100,
         origin: "lease".to_owned(),
         health,
+        health_since: 1_700_000_000.0,
         last_check: "HTTP 200".to_owned(),
+        checked_at: 1_700_003_600.0,
+        check_seconds: 0.012,
         order: Order {
             drain,
+            maintenance: false,
             weight: None,
         },
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),

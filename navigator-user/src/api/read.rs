@@ -42,7 +42,7 @@ pub(super) async fn service(
     let Path(name) = path?;
     let (seq, snapshot) = latest(&state, query).await?;
     match snapshot.services.iter().find(|s| s.name == name) {
-        Some(service) => json(seq, service),
+        Some(service) => json(seq, &**service),
         None if !snapshot.registry.synced => Err(not_ready(&name)),
         None => Err(Problem::not_found(format!(
             "no instance of a service {name:?} is registered"

@@ -110,12 +110,10 @@ impl Source {
     }
 
     fn takes_new(&self, instance: &InstanceView) -> bool {
-        let weight = instance.order.weight.unwrap_or(instance.weight);
-        let healthy = match self {
-            Self::Daemon { .. } => instance.health == Health::Healthy,
-            Self::Etcd(_) => true,
-        };
-        healthy && weight > 0 && !instance.order.drain
+        match self {
+            Self::Daemon { .. } => instance.takes_new(),
+            Self::Etcd(_) => instance.is_wanted(),
+        }
     }
 }
 
@@ -148,6 +146,7 @@ async fn from_etcd(etcd: &EtcdRegistry, name: &ServiceName) -> Outcome<ServiceVi
     instances.sort_by_key(|instance| instance.address);
     Ok(ServiceView {
         name: name.to_string(),
+        index: 0,
         instances,
     })
 }
@@ -159,7 +158,10 @@ fn unchecked(instance: Instance) -> InstanceView {
         weight: instance.weight,
         origin: origin.to_owned(),
         health: Health::Unknown,
+        health_since: 0.0,
         last_check: String::new(),
+        checked_at: 0.0,
+        check_seconds: 0.0,
         order: Order::default(),
         labels: instance.labels,
     }
@@ -185,7 +187,7 @@ fn page(service: &ServiceView, source: &Source, args: ReaderArgs) -> Outcome<Str
 }
 
 fn line(instance: &InstanceView) -> String {
-    let weight = instance.order.weight.unwrap_or(instance.weight);
+    let weight = instance.weight_in_force();
     let line = format!("{} {weight} {}", instance.address, clean(&labels(instance)));
     format!("{}\n", line.trim_end())
 }

@@ -123,6 +123,7 @@ mod tests {
             order,
             Order {
                 drain: true,
+                maintenance: false,
                 weight: Some(7)
             }
         );
@@ -131,6 +132,7 @@ mod tests {
             order,
             Order {
                 drain: false,
+                maintenance: false,
                 weight: Some(7)
             }
         );

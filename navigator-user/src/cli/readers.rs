@@ -76,14 +76,14 @@ fn named_services<'a>(
     name: Option<&ServiceName>,
 ) -> Outcome<Vec<&'a ServiceView>> {
     let Some(name) = name.map(ServiceName::as_str) else {
-        return Ok(snapshot.services.iter().collect());
+        return Ok(snapshot.services.iter().map(|service| &**service).collect());
     };
     match snapshot
         .services
         .iter()
         .find(|service| service.name == name)
     {
-        Some(service) => Ok(vec![service]),
+        Some(service) => Ok(vec![&**service]),
         None => {
             let names = snapshot
                 .services

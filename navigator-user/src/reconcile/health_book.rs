@@ -5,14 +5,23 @@ use navigator_core::{
     health::Health,
     model::{InstanceKey, ServiceName},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
 
 /// What is known of one instance's health.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Record {
     pub(super) health: Health,
+    /// Since when, if a check said so.
+    pub(super) since: Option<SystemTime>,
     /// What the last check found, in words.
     pub(super) detail: String,
+    /// When it ended.
+    pub(super) checked_at: Option<SystemTime>,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 /// The records of all instances.
@@ -49,7 +58,12 @@ impl HealthBook {
                 Health::Unhealthy => true,
             };
             if self.records.get(&key).is_none_or(better) {
-                self.records.insert(key, Record { health, detail });
+                let record = Record {
+                    health,
+                    detail,
+                    ..Record::default()
+                };
+                self.records.insert(key, record);
             }
         }
     }
@@ -67,7 +81,13 @@ impl HealthBook {
         let changed = record.health != report.health;
         *record = Record {
             health: report.health,
+            since: match record.since {
+                Some(since) if !changed => Some(since),
+                _ => Some(report.at),
+            },
             detail: report.detail,
+            checked_at: Some(report.at),
+            took: report.took,
         };
         changed
     }

@@ -18,6 +18,7 @@ impl<D: Dataplane> Reconciler<D> {
         let touched = match event {
             RegistryEvent::Synced { entries, .. } => {
                 let touched = self.catalog.sync(entries.into_iter().map(raw).collect());
+                self.show(&touched);
                 if self.registry.first_sync() {
                     return self.first_sync();
                 }
@@ -41,6 +42,7 @@ impl<D: Dataplane> Reconciler<D> {
                 Change::Put(entry) => self.catalog.put(raw(entry)),
                 Change::Delete(key) => self.catalog.delete(&key),
             };
+            self.show(&more);
             touched.services.extend(more.services);
             touched.vips |= more.vips;
             if deleted && more.vips && self.registry.is_synced() {
@@ -78,6 +80,13 @@ impl<D: Dataplane> Reconciler<D> {
             self.sync_targets();
         }
         vips
+    }
+
+    /// The next snapshot shows what changed of these services.
+    fn show(&mut self, touched: &Touched) {
+        for service in &touched.services {
+            self.publisher.touch(service);
+        }
     }
 
     pub(super) fn vips_of(&self, services: &BTreeSet<ServiceName>) -> TouchedVips {
@@ -125,6 +134,7 @@ impl<D: Dataplane> Reconciler<D> {
         let adopted = self.adopted.remove(&key);
         if let Some(adopted) = &adopted {
             self.health.adopt(&vip.service, &adopted.backends);
+            self.publisher.touch(&vip.service);
         }
         let deadline = self.now() + FIRST_VERDICTS;
         self.vips.insert(key, VipState::new(vip, adopted, deadline));
@@ -146,6 +156,7 @@ impl<D: Dataplane> Reconciler<D> {
 
     pub(super) fn report(&mut self, report: ProbeReport) -> TouchedVips {
         let service = report.key.service.clone();
+        self.publisher.touch(&service);
         if !self.health.note(report) {
             return TouchedVips::new();
         }

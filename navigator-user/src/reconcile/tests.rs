@@ -210,6 +210,60 @@ async fn a_service_and_its_vip_become_a_table_and_its_changes_follow() {
 }
 
 #[tokio::test]
+async fn a_service_has_an_index_that_grows_when_its_clients_see_a_change() {
+    let mut daemon = Daemon::start(MemoryStore::new(SIZES));
+    let (a, b) = (instance(1, 100), instance(2, 300));
+    daemon.sync(&[VIP, (&a.0, &a.1), (&b.0, &b.1)]).await;
+    let index = |s: &Snapshot| {
+        let service = s.services.iter().find(|service| service.name == "web");
+        service.map(|service| service.index)
+    };
+    let first = daemon
+        .until("both take clients", |s| {
+            let taking = |s: &Arc<crate::snapshot::ServiceView>| {
+                s.instances.iter().filter(|i| i.takes_new()).count()
+            };
+            s.services.iter().any(|service| taking(service) == 2)
+        })
+        .await;
+    let other = r#"{"name":"api","address":"10.0.0.9","port":80,"check":{"kind":"none"}}"#;
+    daemon.put("/services/api/10.0.0.9:80", other).await;
+    let second = daemon
+        .until("another service", |s| s.services.len() == 2)
+        .await;
+    assert_eq!(index(&first), index(&second), "nothing happened to it");
+    assert!(second.services_index > first.services_index);
+    let shared = |s: &Snapshot| s.services.iter().find(|s| s.name == "web").cloned();
+    assert!(Arc::ptr_eq(
+        &shared(&first).unwrap(),
+        &shared(&second).unwrap()
+    ));
+
+    daemon
+        .put(
+            "/navigator/orders/web/10.0.0.2:80",
+            r#"{"maintenance":true}"#,
+        )
+        .await;
+    let third = daemon
+        .until("all slots at the first", |s| {
+            shares(s).first() == Some(&1009)
+        })
+        .await;
+    assert!(index(&third) > index(&second));
+    let backend = &web(&third).unwrap().backends[1];
+    assert_eq!(
+        (backend.state, backend.at_risk_slots),
+        (State::Maintenance, 0),
+        "it keeps no connection"
+    );
+    daemon.delete("/services/api/10.0.0.9:80").await;
+    let fourth = daemon.until("one left", |s| s.services.len() == 1).await;
+    assert!(fourth.services_index > third.services_index);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_restarted_daemon_writes_no_slot_that_did_not_change() {
     let store = MemoryStore::new(SIZES);
     let instances = [instance(1, 100), instance(2, 100), instance(3, 50)];

@@ -152,6 +152,7 @@ fn word(state: State) -> &'static str {
         State::Unreachable => "unreachable",
         State::Draining => "draining",
         State::Drained => "drained",
+        State::Maintenance => "maintenance",
         State::NotForwardable => "unusable",
     }
 }

@@ -227,6 +227,7 @@ impl World {
                 health_why: String::new(),
                 order: Order {
                     drain: host.drained,
+                    maintenance: false,
                     weight: None,
                 },
                 unreachable: None,

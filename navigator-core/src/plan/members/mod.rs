@@ -33,7 +33,7 @@ pub struct Candidate {
 }
 
 /// What an instance is to a VIP at the moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Healthy, takes new flows.
@@ -50,6 +50,8 @@ pub enum State {
     Draining,
     /// The drain is over.
     Drained,
+    /// Out of service by an operator's order: neither new flows nor those that it had.
+    Maintenance,
     /// Discoverable, but this VIP cannot forward to it.
     NotForwardable,
 }
@@ -75,7 +77,7 @@ pub struct Member {
 /// `now` and the times in the candidates count from the same start.
 ///
 /// Whoever takes new flows is healthy, has a weight above 0, is neither
-/// draining nor deregistered, and can be reached, in the VIP's mode and at all.
+/// draining, in maintenance nor deregistered, and can be reached, in the VIP's mode and at all.
 /// If there is nobody, those whose checks fail take new flows where the VIP fails
 /// open; but never an unreachable one.
 ///
@@ -127,6 +129,10 @@ fn member(vip: &Vip, candidate: &Candidate, now: Duration) -> Member {
 fn judge(vip: &Vip, candidate: &Candidate, weight: u16, now: Duration) -> (State, bool, String) {
     let obstacle = obstacle(vip, candidate.address);
     let keep = vip.on_down == OnDown::Keep;
+    if candidate.order.maintenance {
+        let why = "in maintenance by an operator's order; its flows go to other backends";
+        return (State::Maintenance, false, why.into());
+    }
     if candidate.registered.is_none() {
         if obstacle.is_some() {
             return (State::Drained, false, "deregistered".into());

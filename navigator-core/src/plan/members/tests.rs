@@ -98,10 +98,12 @@ fn a_drain_lasts_for_the_drain_time_whatever_ordered_it() {
     let base = candidate(BACKEND, Health::Healthy);
     let drain = Order {
         drain: true,
+        maintenance: false,
         weight: None,
     };
     let zero = Order {
         drain: false,
+        maintenance: false,
         weight: Some(0),
     };
     let mut weightless = base.clone();
@@ -180,6 +182,7 @@ fn under_reset_what_is_gone_or_fails_keeps_no_flows() {
     );
     let order = Order {
         drain: true,
+        maintenance: false,
         weight: None,
     };
     let drained = Candidate {
@@ -204,6 +207,7 @@ fn under_reset_what_is_gone_or_fails_keeps_no_flows() {
 fn an_ordered_weight_replaces_the_registered_one() {
     let order = Order {
         drain: false,
+        maintenance: false,
         weight: Some(7),
     };
     let member = one(
@@ -274,6 +278,7 @@ fn an_unreachable_backend_gets_no_new_flows_whatever_its_checks_say() {
     let drained = Candidate {
         order: Order {
             drain: true,
+            maintenance: false,
             weight: None,
         },
         ..unreachable(Health::Healthy)
@@ -316,6 +321,7 @@ fn failing_open_waits_until_nobody_is_healthy() {
     );
     let order = Order {
         drain: true,
+        maintenance: false,
         weight: None,
     };
     let drained = Candidate {
@@ -330,11 +336,11 @@ fn failing_open_waits_until_nobody_is_healthy() {
 
 proptest! {
     #[test]
-    fn flags_and_reasons_fit_the_state(health in 0usize..3, on_down in prop::sample::select(vec!["keep", "reset"]), on_empty in prop::sample::select(vec!["drop", "open"]), registered: bool, drain: bool, ordered in proptest::option::of(0u16..3), draining in proptest::option::of(0u64..600), port in prop::sample::select(vec![80, 81]), unreachable: bool) {
+    fn flags_and_reasons_fit_the_state(health in 0usize..3, on_down in prop::sample::select(vec!["keep", "reset"]), on_empty in prop::sample::select(vec!["drop", "open"]), registered: bool, drain: bool, maintenance: bool, ordered in proptest::option::of(0u16..3), draining in proptest::option::of(0u64..600), port in prop::sample::select(vec![80, 81]), unreachable: bool) {
         let health = [Health::Unknown, Health::Healthy, Health::Unhealthy][health];
         let vip = vip(&format!(r#","on_down":"{on_down}","on_empty":"{on_empty}""#));
         let mut candidate = candidate(&format!("10.0.0.5:{port}"), health);
-        candidate.order = Order { drain, weight: ordered };
+        candidate.order = Order { drain, maintenance, weight: ordered };
         candidate.draining_since = draining.map(|seconds| NOW - Duration::from_secs(seconds));
         if !registered {
             candidate.registered = None;
@@ -343,8 +349,9 @@ proptest! {
         let member = one(&vip, candidate);
         prop_assert!(member.usable || !member.takes_new);
         prop_assert_eq!(member.takes_new, matches!(member.state, State::Active | State::FailOpen));
-        prop_assert!(!member.takes_new || (member.weight > 0 && !drain && registered && port == 80 && !unreachable));
+        prop_assert!(!member.takes_new || (member.weight > 0 && !drain && !maintenance && registered && port == 80 && !unreachable));
         prop_assert_eq!(member.why.is_empty(), member.state == State::Active);
-        prop_assert!(!member.usable || !matches!(member.state, State::Drained | State::NotForwardable));
+        prop_assert!(!member.usable || !matches!(member.state, State::Drained | State::NotForwardable | State::Maintenance));
+        prop_assert_eq!(maintenance, member.state == State::Maintenance);
     }
 }

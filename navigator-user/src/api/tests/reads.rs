@@ -86,7 +86,7 @@ async fn a_service_is_given_with_its_instances() -> Test {
     let daemon = Daemon::start()?;
     let answer = daemon.ask("GET /v1/services/web", "").await?;
     let service: ServiceView = serde_json::from_str(&answer.body)?;
-    assert_eq!(service, fixture::snapshot().services[0]);
+    assert_eq!(service, *fixture::snapshot().services[0]);
     let answer = daemon.ask("GET /v1/services/none", "").await?;
     assert_eq!(answer.problem()?, (404, "not_found".to_owned()));
     daemon.stop().await

@@ -106,7 +106,7 @@ fn text(value: impl ToString) -> Cell {
 fn state(state: State) -> Cell {
     let colour = match state {
         State::Active => Color::Green,
-        State::FailOpen | State::Draining => Color::Yellow,
+        State::FailOpen | State::Draining | State::Maintenance => Color::Yellow,
         State::Unhealthy | State::Unreachable | State::NotForwardable => Color::Red,
         State::Unknown | State::Drained => Color::DarkGrey,
     };

@@ -44,8 +44,9 @@ fn row(service: &ServiceView, instance: &InstanceView) -> Vec<Cell> {
 
 fn order(order: &Order) -> String {
     let drain = order.drain.then(|| "drain".to_owned());
+    let maintenance = order.maintenance.then(|| "maintenance".to_owned());
     let weight = order.weight.map(|weight| format!("weight {weight}"));
-    let orders: Vec<_> = drain.into_iter().chain(weight).collect();
+    let orders: Vec<_> = drain.into_iter().chain(maintenance).chain(weight).collect();
     if orders.is_empty() {
         return "-".to_owned();
     }

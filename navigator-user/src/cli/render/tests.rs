@@ -97,7 +97,7 @@ no backends
 #[test]
 fn services_show_health_and_orders() {
     let snapshot = fixture::snapshot();
-    let all: Vec<_> = snapshot.services.iter().collect();
+    let all: Vec<_> = snapshot.services.iter().map(|service| &**service).collect();
     assert_eq!(
         services(PLAIN, &all),
         "\

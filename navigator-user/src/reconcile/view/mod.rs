@@ -2,6 +2,7 @@
 
 mod fill;
 mod rates;
+mod services;
 mod vips;
 
 use super::{
@@ -11,18 +12,19 @@ use super::{
 use crate::{
     dataplane::{AdoptedVip, Figures},
     snapshot::{
-        CounterView, DaemonView, InstanceView, InterfaceView, RegistryView, RejectedView,
-        ServiceView, Snapshot, TableView, WindowsView,
+        CounterView, DaemonView, InterfaceView, RegistryView, RejectedView, Snapshot, TableView,
+        WindowsView,
     },
 };
 use navigator_core::{
-    catalog::{Catalog, Origin},
-    model::{Instance, VipKey, keys},
+    catalog::Catalog,
+    model::{ServiceName, VipKey},
 };
 use rates::Rates;
+use services::Services;
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -60,6 +62,7 @@ pub(in crate::reconcile) struct Publisher {
     due: Option<Instant>,
     earliest: Instant,
     rates: Rates,
+    services: Services,
 }
 
 /// A snapshot may take this part of the loop's time at most: one in so many.
@@ -78,6 +81,7 @@ impl Publisher {
             due: None,
             earliest: Instant::now(),
             rates: Rates::default(),
+            services: Services::default(),
         }
     }
 
@@ -85,6 +89,11 @@ impl Publisher {
     pub(in crate::reconcile) fn changed(&mut self) {
         let soon = (Instant::now() + super::SNAPSHOT_DELAY).max(self.earliest);
         self.due.get_or_insert(soon);
+    }
+
+    /// Something happened to a service or to one of its instances: the next snapshot shows it.
+    pub(in crate::reconcile) fn touch(&mut self, service: &ServiceName) {
+        self.services.touch(service);
     }
 
     /// When the next snapshot is due, if one is.
@@ -95,7 +104,8 @@ impl Publisher {
     pub(in crate::reconcile) fn publish(&mut self, world: &World<'_>) {
         let begin = Instant::now();
         self.rates.measure(&world.figures, world.uptime);
-        let snapshot = Arc::new(self.snapshot(world));
+        let number = self.out.borrow().0 + 1;
+        let snapshot = Arc::new(self.snapshot(world, number));
         self.out.send_modify(|(number, current)| {
             *number += 1;
             *current = snapshot;
@@ -104,12 +114,14 @@ impl Publisher {
         self.earliest = Instant::now() + begin.elapsed() * COST_SHARE;
     }
 
-    fn snapshot(&self, world: &World<'_>) -> Snapshot {
+    fn snapshot(&mut self, world: &World<'_>, number: u64) -> Snapshot {
+        let (services, services_index) = self.services.render(world, number);
         Snapshot {
             daemon: self.daemon(world),
             registry: registry(&self.facts.registry, world),
             vips: self.vips(world),
-            services: services(world),
+            services,
+            services_index,
             rejected: rejected(world.catalog),
             counters: self.counters(&world.figures),
             tables: tables(&world.figures),
@@ -159,36 +171,6 @@ fn registry(kind: &str, world: &World<'_>) -> RegistryView {
         revision: state.revision,
         stale_seconds: stale,
     }
-}
-
-fn services(world: &World<'_>) -> Vec<ServiceView> {
-    let instance = |instance: &Instance| {
-        let record = world.health.of(&instance.key);
-        let origin = match world.catalog.origin(&keys::instance(&instance.key)) {
-            Some(Origin::Config) => "config",
-            _ if instance.leased => "lease",
-            _ => "static",
-        };
-        InstanceView {
-            address: instance.key.address,
-            weight: instance.weight,
-            origin: origin.to_owned(),
-            health: record.health,
-            last_check: record.detail,
-            order: world.catalog.order(&instance.key),
-            labels: instance.labels.clone(),
-        }
-    };
-    let service = |(name, instances): (
-        &navigator_core::model::ServiceName,
-        &BTreeMap<SocketAddr, Instance>,
-    )| {
-        ServiceView {
-            name: name.to_string(),
-            instances: instances.values().map(instance).collect(),
-        }
-    };
-    world.catalog.services().iter().map(service).collect()
 }
 
 fn rejected(catalog: &Catalog) -> Vec<RejectedView> {
