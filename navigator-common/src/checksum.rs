@@ -57,10 +57,11 @@ pub const fn adjust(field: u16, change: u16) -> u16 {
 /// right: whether they are a multiple of 2^16 - 1. Up to 2^16 words.
 #[inline(always)]
 pub const fn is_right(sum: u64) -> bool {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum == 0xffff
+    // A multiple of an odd number times that one's inverse (modulo 2^64) is at most 2^64 divided
+    // by it, and nothing else is: one multiplication instead of three folds. All zero is no sum.
+    const QUOTIENT: u64 = u64::MAX / 0xffff;
+    const INVERSE: u64 = QUOTIENT.wrapping_neg();
+    sum.wrapping_mul(INVERSE).wrapping_sub(1) < QUOTIENT
 }
 
 /// Version 4, five words, no TOS: the first 16 bits of an outer IPv4 header, loaded natively.

@@ -3,7 +3,7 @@
 use crate::{
     globals,
     packet::Frame,
-    parse::{ETH_IPV4, ETH_LEN, Kind},
+    parse::{ETH_IPV4, ETH_LEN},
 };
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use navigator_common::{addr::Addr, hash};
@@ -14,8 +14,8 @@ const ICMPV6: u8 = 58;
 /// The hash of a client and the address that it speaks to, whatever ports and protocol; `None`
 /// for an ICMPv6 error behind extension headers, where the quote is not looked for again.
 #[inline(always)]
-pub(crate) fn client(ctx: &XdpContext, kind: Kind) -> Option<u64> {
-    match navigator_client(ctx.ctx, u32::from(kind == Kind::Quoted)) {
+pub(crate) fn client(ctx: &XdpContext, quoted: bool) -> Option<u64> {
+    match navigator_client(ctx.ctx, quoted.into()) {
         0 => None,
         hash => Some(hash),
     }

@@ -3,6 +3,7 @@
 //! `navigator_common::flow`.
 
 use crate::{
+    cold::cold,
     count, globals,
     maps::{FLOWS, load},
     parse::{Flow, Kind},
@@ -30,19 +31,19 @@ pub(crate) fn recall(
 ) -> Result<Chosen, Reason> {
     // SAFETY: the helper takes no argument.
     let now = coarse_time(unsafe { bpf_ktime_get_coarse_ns() });
-    let opens = flow.kind == Kind::Opens;
+    let opens = flow.transport.is(Kind::Opens);
     let track_all = flags & VipWord::TRACK_ALL != 0;
     let asks_anew = opens && flags & VipWord::AFFINITY == 0;
     let fingerprint = fingerprint(hash);
     let set = FLOWS
         .get_ptr_mut(hash as u32 & globals::flow_set_mask())
-        .ok_or(Reason::DropCorrupt)?;
+        .ok_or_else(|| cold(Reason::DropCorrupt))?;
 
     let known = find(set, fingerprint);
     if let Some((entry, word)) = known
         && let Some(chosen) = remembered(word, asks_anew)
     {
-        if flow.kind != Kind::Quoted {
+        if !flow.transport.is(Kind::Quoted) {
             refresh(entry, word, opens, now);
         }
         count::event(Event::FlowHit);
@@ -55,7 +56,7 @@ pub(crate) fn recall(
     } else {
         owner_of_older(slot)?
     };
-    if flow.kind == Kind::Quoted {
+    if flow.transport.is(Kind::Quoted) {
         return Ok(target);
     }
     let new = FlowWord::new(target.id, false, now);

@@ -13,11 +13,12 @@
     internal_features,
     reason = "a BPF target has no atomic read-modify-write in core::sync, only the intrinsics"
 )]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod affinity;
 mod atomic;
 mod clock;
+mod cold;
 mod count;
 mod flow;
 mod forward;
@@ -40,6 +41,7 @@ mod decap;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::info;
+use cold::cold;
 use maps::load;
 use navigator_common::{
     reason::{Reason, Verdict},
@@ -96,7 +98,7 @@ fn run(ctx: &XdpContext, observer: &impl Observer) -> u32 {
 fn balance(ctx: &XdpContext, taken: &mut Taken, observer: &impl Observer) -> Result<u32, Reason> {
     let frame = Frame::new(ctx);
     let destination = parse::destination(&frame, taken)?;
-    let address = vip::find_address(destination.address).ok_or(Reason::PassNotVip)?;
+    let address = vip::find_address(destination.address).ok_or_else(|| cold(Reason::PassNotVip))?;
     observer.address(destination.address);
     let flow = match parse::flow(&frame, &destination) {
         Ok(flow) => flow,

@@ -2,6 +2,7 @@
 //! address, what tells its flow.
 
 use crate::{
+    cold::cold,
     globals,
     icmp::Message,
     odd,
@@ -51,18 +52,27 @@ pub(crate) struct Destination {
     headers: View,
 }
 
-/// A TCP or UDP flow, as its packet tells.
+/// A TCP or UDP flow, as its packet tells. In this order, so that in a `Result` with [`NoFlow`] the
+/// hash shares its place with no two smaller values: LLVM would carry it in two halves.
+#[repr(C)]
 pub(crate) struct Flow {
-    pub(crate) family: Family,
-    pub(crate) protocol: u8,
-    /// Source and destination port as the packet holds them.
-    pub(crate) ports: u32,
-    /// The keyed hash of the flow.
-    pub(crate) hash: u64,
     /// Length of the IP packet, in bytes.
     pub(crate) length: u32,
-    pub(crate) kind: Kind,
+    /// The keyed hash of the flow.
+    pub(crate) hash: u64,
+    pub(crate) transport: Transport,
 }
+
+/// What a packet tells of its flow beside the addresses, packed: one register carries it all the way.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0–31 | source and destination port as the packet holds them |
+/// | 32–39 | protocol |
+/// | 40–47 | [`Kind`] |
+/// | 48 | the family is IPv6 |
+#[derive(Clone, Copy)]
+pub(crate) struct Transport(pub(crate) u64);
 
 /// What a packet is to its flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,26 +94,58 @@ impl Flow {
     /// always 0, which the verifier cannot know.
     #[inline(always)]
     pub(crate) fn veiled(self, zero: u64) -> Self {
-        // SAFETY: the bytes of valid values, unchanged by an or with 0.
-        let (family, kind) = unsafe {
-            (
-                core::mem::transmute::<u8, Family>(self.family as u8 | zero as u8),
-                core::mem::transmute::<u8, Kind>(self.kind as u8 | zero as u8),
-            )
-        };
         Self {
-            family,
-            kind,
-            protocol: self.protocol | zero as u8,
+            transport: Transport(self.transport.0 | zero),
             length: self.length | zero as u32,
             ..self
         }
     }
+}
+
+impl Transport {
+    /// Of an IPv4 packet.
+    #[inline(always)]
+    pub(crate) fn new(protocol: u8, ports: u32, kind: Kind) -> Self {
+        Self(u64::from(ports) | u64::from(protocol) << 32 | (kind as u64) << 40)
+    }
+
+    /// Of a packet of this family.
+    #[inline(always)]
+    pub(crate) fn of(self, family: Family) -> Self {
+        Self(self.0 | (family as u64) << 48)
+    }
+
+    /// Source and destination port as the packet holds them.
+    #[inline(always)]
+    pub(crate) fn ports(self) -> u32 {
+        self.0 as u32
+    }
 
     /// Destination port, host order.
     #[inline(always)]
-    pub(crate) fn port(&self) -> u16 {
-        u16::from_be((self.ports >> 16) as u16)
+    pub(crate) fn port(self) -> u16 {
+        u16::from_be((self.0 >> 16) as u16)
+    }
+
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+
+    /// Whether the packet is of this kind.
+    #[inline(always)]
+    pub(crate) fn is(self, kind: Kind) -> bool {
+        (self.0 >> 40) as u8 == kind as u8
+    }
+
+    /// The protocol number of the packet when it is another one's payload.
+    #[inline(always)]
+    pub(crate) fn as_payload(self) -> u8 {
+        if self.0 >> 48 & 1 == Family::V4 as u64 {
+            IpProto::Ipv4 as u8
+        } else {
+            IpProto::Ipv6 as u8
+        }
     }
 }
 
@@ -134,18 +176,20 @@ pub(crate) fn destination(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destin
 
 #[inline(always)]
 fn untagged(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destination, Reason> {
-    let headers = frame.view(0, ETH_LEN).ok_or(Reason::PassTruncated)?;
+    let headers = frame
+        .view(0, ETH_LEN)
+        .ok_or_else(|| cold(Reason::PassTruncated))?;
     // SAFETY: 14 bytes are there; the 8 read first and the 2 read last lie within.
     let (first, ether_type) = unsafe { (headers.read::<u64, 0>(), headers.read::<u16, 12>()) };
     // Our own address and, behind it, a source that is no group's: none can be answered.
     if first & (mac::MASK | SOURCE_IS_GROUP) != globals::local_mac() {
-        return Err(Reason::PassOtherMac);
+        return Err(cold(Reason::PassOtherMac));
     }
     *taken = Taken::nothing(first);
     if ether_type == ETH_IPV4 {
         let headers = frame
             .view(0, ETH_LEN + IPV4_LEN)
-            .ok_or(Reason::PassTruncated)?;
+            .ok_or_else(|| cold(Reason::PassTruncated))?;
         // SAFETY: the destination is the last word of the 34 bytes.
         let raw = unsafe { headers.read::<u32, 30>() };
         Ok(Destination {
@@ -156,7 +200,7 @@ fn untagged(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destination, Reason>
     } else if ether_type == ETH_IPV6 {
         let headers = frame
             .view(0, ETH_LEN + IPV6_LEN)
-            .ok_or(Reason::PassTruncated)?;
+            .ok_or_else(|| cold(Reason::PassTruncated))?;
         // SAFETY: the destination is the last 16 of the 54 bytes.
         let address = unsafe {
             Addr {
@@ -166,7 +210,7 @@ fn untagged(frame: &Frame<'_>, taken: &mut Taken) -> Result<Destination, Reason>
         };
         // `::ffff:a.b.c.d` on the wire would be taken for the IPv4 VIP that is spelled so.
         if address.is_v4() {
-            return Err(Reason::PassNotVip);
+            return Err(cold(Reason::PassNotVip));
         }
         Ok(Destination {
             family: Family::V6,
@@ -187,7 +231,10 @@ pub(crate) fn flow(frame: &Frame<'_>, destination: &Destination) -> Result<Flow,
     }
 }
 
-pub(crate) const MALFORMED: NoFlow = NoFlow::Reason(Reason::DropMalformed);
+#[inline(always)]
+pub(crate) fn malformed() -> NoFlow {
+    NoFlow::Reason(cold(Reason::DropMalformed))
+}
 
 #[inline(always)]
 fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow> {
@@ -210,38 +257,33 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
         + u64::from(third)
         + u64::from(source)
         + u64::from(last);
-    let mut header = IPV4_LEN;
-    if version_ihl != PLAIN_V4 {
-        header = (version_ihl as usize & 0xf) * 4;
-        if version_ihl >> 4 != 4 || header < IPV4_LEN {
-            return Err(MALFORMED);
+    let has_options = version_ihl != PLAIN_V4;
+    if has_options {
+        if version_ihl >> 4 != 4 || version_ihl & 0xf < 5 {
+            return Err(malformed());
         }
-        sum += odd::options(frame).ok_or(MALFORMED)?;
+        sum += odd::options(frame).ok_or_else(malformed)?;
     }
     if !checksum::is_right(sum) {
-        return Err(NoFlow::Reason(Reason::DropChecksum));
+        return Err(NoFlow::Reason(cold(Reason::DropChecksum)));
     }
     refuse::ipv4(source, destination.address.v4_raw(), life).map_err(NoFlow::Reason)?;
     let length = usize::from(u16::from_be(length));
-    let (ports, kind) = if fragment & FRAGMENT_BITS == 0 {
-        transport(frame, ICMP, protocol, header, length)?
+    let transport = if has_options || fragment & FRAGMENT_BITS != 0 {
+        odd::look(frame, ICMP, length)?
     } else {
-        let told = odd::look(frame, length)?;
-        (told.ports, told.kind)
+        transport(frame, ICMP, protocol, IPV4_LEN, length)?
     };
     Ok(Flow {
-        family: Family::V4,
-        protocol,
-        ports,
         hash: hash::flow_v4(
             &globals::hash_key(),
             source,
             destination.address.v4_raw(),
-            ports,
+            transport.ports(),
             protocol,
         ),
+        transport,
         length: length as u32,
-        kind,
     })
 }
 
@@ -261,39 +303,33 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
         )
     };
     if version != 6 {
-        return Err(MALFORMED);
+        return Err(malformed());
     }
     let protocol = next_and_life as u8;
     refuse::ipv6(source, destination.address, (next_and_life >> 8) as u8)
         .map_err(NoFlow::Reason)?;
     let length = IPV6_LEN + usize::from(u16::from_be(length));
     let is_plain = protocol == TCP || protocol == UDP || protocol == ICMPV6;
-    let (protocol, ports, kind) = if is_plain {
-        let (ports, kind) = transport(frame, ICMPV6, protocol, IPV6_LEN, length)?;
-        (protocol, ports, kind)
+    let transport = if is_plain {
+        transport(frame, ICMPV6, protocol, IPV6_LEN, length)?
     } else {
-        let told = odd::look(frame, length)?;
-        (told.protocol, told.ports, told.kind)
+        odd::look(frame, ICMPV6, length)?
     };
     Ok(Flow {
-        family: Family::V6,
-        protocol,
-        ports,
         hash: hash::flow_v6(
             &globals::hash_key(),
             source,
             destination.address,
-            ports,
-            protocol,
+            transport.ports(),
+            transport.protocol(),
         ),
+        transport: transport.of(Family::V6),
         length: length as u32,
-        kind,
     })
 }
 
 /// What the TCP or UDP header tells that stands behind an IP header of `header` bytes, in an IP
-/// packet of `length` bytes: the ports as the packet holds them, and what it is to its flow.
-/// `icmp` is the protocol number of the family's ICMP.
+/// packet of `length` bytes. `icmp` is the protocol number of the family's ICMP.
 #[inline(always)]
 fn transport(
     frame: &Frame<'_>,
@@ -301,8 +337,8 @@ fn transport(
     protocol: u8,
     header: usize,
     length: usize,
-) -> Result<(u32, Kind), NoFlow> {
-    let (ports, kind) = match protocol {
+) -> Result<Transport, NoFlow> {
+    let transport = match protocol {
         TCP => tcp(part(frame, header, TCP_LEN, length)?, length - header)?,
         UDP => udp(part(frame, header, UDP_LEN, length)?, length - header)?,
         _ if protocol == icmp => {
@@ -311,8 +347,8 @@ fn transport(
         }
         _ => return Err(NoFlow::OtherProtocol),
     };
-    refuse::ports(ports).map_err(NoFlow::Reason)?;
-    Ok((ports, kind))
+    refuse::ports(transport.ports()).map_err(NoFlow::Reason)?;
+    Ok(transport)
 }
 
 /// `needed` bytes behind an IP header of `header` bytes, if the IP packet of `length` bytes has
@@ -320,15 +356,15 @@ fn transport(
 #[inline(always)]
 fn part(frame: &Frame<'_>, header: usize, needed: usize, length: usize) -> Result<View, NoFlow> {
     if length < header + needed || !frame.holds(ETH_LEN + length) {
-        return Err(MALFORMED);
+        return Err(malformed());
     }
-    frame.view(ETH_LEN + header, needed).ok_or(MALFORMED)
+    frame.view(ETH_LEN + header, needed).ok_or_else(malformed)
 }
 
-/// Ports and kind of the TCP segment that starts with `header`, of which the IP packet has `room`
+/// What the TCP segment tells that starts with `header`, of which the IP packet has `room`
 /// bytes, at least the 20 of the view.
 #[inline(always)]
-pub(crate) fn tcp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
+pub(crate) fn tcp(header: View, room: usize) -> Result<Transport, NoFlow> {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     // SAFETY: these bytes lie in the 20 of the view.
@@ -342,24 +378,24 @@ pub(crate) fn tcp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
     // A length below 20 wraps around and is too large.
     let length = usize::from(offset >> 4) * 4;
     if length.wrapping_sub(TCP_LEN) > room - TCP_LEN {
-        return Err(MALFORMED);
+        return Err(malformed());
     }
     let kind = if flags & (SYN | ACK) == SYN {
         Kind::Opens
     } else {
         Kind::Segment
     };
-    Ok((ports, kind))
+    Ok(Transport::new(TCP, ports, kind))
 }
 
 /// As [`tcp`], of a UDP datagram, whose header has 8 bytes.
 #[inline(always)]
-pub(crate) fn udp(header: View, room: usize) -> Result<(u32, Kind), NoFlow> {
+pub(crate) fn udp(header: View, room: usize) -> Result<Transport, NoFlow> {
     // SAFETY: these bytes lie in the 8 of the view.
     let (ports, length) = unsafe { (header.read::<u32, 0>(), header.read::<u16, 4>()) };
     let length = usize::from(u16::from_be(length));
     if length.wrapping_sub(UDP_LEN) > room - UDP_LEN {
-        return Err(MALFORMED);
+        return Err(malformed());
     }
-    Ok((ports, Kind::Segment))
+    Ok(Transport::new(UDP, ports, Kind::Segment))
 }

@@ -2,7 +2,7 @@
 //! reach a flow, a backend or an answer. `docs/decisions/011-refused-packets.md`
 //! has the reasons, `012-loops.md` those for [`loops`].
 
-use crate::{globals, packet::Frame, parse::ETH_LEN, select::Chosen};
+use crate::{cold::cold, globals, packet::Frame, parse::ETH_LEN, select::Chosen};
 use navigator_common::{addr::Addr, reason::Reason};
 
 /// An IPv4 packet from an address that no host has who sends to `destination`, or whose time
@@ -16,7 +16,7 @@ pub(crate) fn ipv4(source: u32, destination: u32, life: u16) -> Result<(), Reaso
         const BROADCAST: u32 = u32::MAX;
         // 240.0.0.0/4 is reserved and in use inside of some networks: only broadcast is refused of it.
         if network < MULTICAST_END || source == BROADCAST || source == destination {
-            return Err(Reason::DropSource);
+            return Err(cold(Reason::DropSource));
         }
     }
     alive(life as u8)
@@ -28,7 +28,7 @@ pub(crate) fn ipv6(source: Addr, destination: Addr, hop_limit: u8) -> Result<(),
     const MULTICAST: u8 = 0xff;
     // In `::/64` are the unspecified address, loopback, IPv4-mapped and IPv4-compatible ones: nobody's.
     if source.hi == 0 || source.hi as u8 == MULTICAST || source == destination {
-        return Err(Reason::DropSource);
+        return Err(cold(Reason::DropSource));
     }
     alive(hop_limit)
 }
@@ -36,7 +36,7 @@ pub(crate) fn ipv6(source: Addr, destination: Addr, hop_limit: u8) -> Result<(),
 #[inline(always)]
 fn alive(life: u8) -> Result<(), Reason> {
     if life == 0 {
-        Err(Reason::DropTtl)
+        Err(cold(Reason::DropTtl))
     } else {
         Ok(())
     }
@@ -46,7 +46,7 @@ fn alive(life: u8) -> Result<(), Reason> {
 #[inline(always)]
 pub(crate) fn ports(ports: u32) -> Result<(), Reason> {
     if ports & 0xffff == 0 || ports >> 16 == 0 {
-        Err(Reason::DropPortZero)
+        Err(cold(Reason::DropPortZero))
     } else {
         Ok(())
     }
@@ -55,19 +55,15 @@ pub(crate) fn ports(ports: u32) -> Result<(), Reason> {
 /// A frame that came from where it would go: sent by this interface, or by `chosen` itself.
 #[inline(always)]
 pub(crate) fn loops(frame: &Frame<'_>, chosen: &Chosen) -> Result<(), Reason> {
-    let ethernet = frame.view(0, ETH_LEN).ok_or(Reason::DropCorrupt)?;
-    // SAFETY: the last four bytes of the source, of the 14 of the view. They tell nearly all.
-    let tail = unsafe { ethernet.read::<u32, 8>() };
-    let ours = globals::local_mac();
-    if tail != (ours >> 16) as u32 && tail != (chosen.word.mac_word() >> 16) as u32 {
-        return Ok(());
-    }
-    // SAFETY: the first two bytes of the source.
-    let head = unsafe { ethernet.read::<u16, 6>() };
-    let source = u64::from(tail) << 16 | u64::from(head);
-    let from_backend = chosen.word.is_on_link() && source == chosen.word.mac_word();
-    if from_backend || source == ours {
-        return Err(Reason::DropLoop);
+    let ethernet = frame
+        .view(0, ETH_LEN)
+        .ok_or_else(|| cold(Reason::DropCorrupt))?;
+    // SAFETY: the source and the type, the last eight of the 14 bytes of the view. The shift leaves
+    // the source.
+    let source = unsafe { ethernet.read::<u64, 6>() } << 16;
+    let from_backend = source == chosen.word.0 << 16 && chosen.word.is_on_link();
+    if from_backend || source == globals::local_mac() << 16 {
+        return Err(cold(Reason::DropLoop));
     }
     Ok(())
 }

@@ -5,7 +5,9 @@
 //! flow looked up and remembered; see [`crate::flow`].
 
 use crate::{
-    affinity, flow,
+    affinity,
+    cold::cold,
+    flow,
     maps::{BACKENDS, SLOTS, load},
     parse::{Flow, Kind, UDP},
     quic,
@@ -20,7 +22,9 @@ use navigator_common::{
     vip::{Vip, VipWord},
 };
 
-/// The backend that a packet goes to.
+/// The backend that a packet goes to. In this order, so that in a `Result` the reason shares its
+/// place with `id`, and LLVM does not carry the word in two halves.
+#[repr(C)]
 pub(crate) struct Chosen {
     pub(crate) id: u32,
     pub(crate) word: BackendWord,
@@ -40,28 +44,29 @@ pub(crate) fn backend(
     let mut hash = flow.hash;
     if flags & (VipWord::QUIC | VipWord::AFFINITY) != 0 {
         if flags & VipWord::QUIC != 0
-            && flow.protocol == UDP
-            && flow.kind == Kind::Segment
+            && flow.transport.protocol() == UDP
+            && flow.transport.is(Kind::Segment)
             && let Some(named) = quic::backend(ctx, vip, observer)
         {
             return Ok(named);
         }
         if flags & VipWord::AFFINITY != 0
-            && let Some(client) = affinity::client(ctx, flow.kind)
+            && let Some(client) = affinity::client(ctx, flow.transport.is(Kind::Quoted))
         {
             hash = client_of_vip(client, vip.port);
         }
     }
     let index = slot_of(hash, vip, table);
-    let slot = Slot(load(SLOTS.get(index).ok_or(Reason::DropCorrupt)?));
+    let slot = Slot(load(
+        SLOTS.get(index).ok_or_else(|| cold(Reason::DropCorrupt))?,
+    ));
     observer.slot(index - table.base(), slot);
-    let asks_memory = slot.is_tracked() || flags & VipWord::TRACK_ALL != 0;
-    let follows = flags & VipWord::FOLLOW_TABLE != 0 && flow.protocol == UDP;
-    if asks_memory && !follows {
-        flow::recall(flow, hash, slot, flags, observer)
-    } else {
-        current(slot)
+    // One test of both, without a branch between them.
+    let asks_memory = slot.is_tracked() | (flags & VipWord::TRACK_ALL != 0);
+    if !asks_memory || flags & VipWord::FOLLOW_TABLE != 0 && flow.transport.protocol() == UDP {
+        return current(slot);
     }
+    flow::recall(flow, hash, slot, flags, observer)
 }
 
 /// The index of the slot that a flow of this hash falls into; `table` is the VIP's word.
@@ -74,8 +79,8 @@ pub(crate) fn slot_of(hash: u64, vip: &Vip, table: VipWord) -> u32 {
 #[inline(always)]
 pub(crate) fn current(slot: Slot) -> Result<Chosen, Reason> {
     match slot.current() {
-        NO_BACKEND => Err(Reason::DropNoBackend),
-        id => by_id(id).ok_or(Reason::DropCorrupt),
+        NO_BACKEND => Err(cold(Reason::DropNoBackend)),
+        id => by_id(id).ok_or_else(|| cold(Reason::DropCorrupt)),
     }
 }
 

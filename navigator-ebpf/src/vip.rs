@@ -1,6 +1,7 @@
 //! Is it for a VIP, and which: address first, then protocol and port.
 
 use crate::{
+    cold::cold,
     maps::{PORTS, VIP_ADDRS, VIP_PREFIXES, VIPS, load},
     parse::{Flow, Kind, NoFlow},
 };
@@ -60,26 +61,31 @@ fn in_bucket(bucket: &AddrBucket, address: Addr) -> Option<AddrWord> {
 /// The VIP that `flow` is for: the one of its port, else that of the narrowest range.
 #[inline(always)]
 pub(crate) fn find(address: AddrWord, flow: &Flow) -> Result<&'static Vip, Reason> {
-    let index = address.port_index(flow.port(), flow.protocol);
-    let port = PortWord(load(PORTS.get(index).ok_or(Reason::DropCorrupt)?));
-    if port.is_for(flow.port(), flow.protocol) {
-        return VIPS.get(port.vip()).ok_or(Reason::DropCorrupt);
+    let index = address.port_index(flow.transport.port(), flow.transport.protocol());
+    let port = PortWord(load(
+        PORTS.get(index).ok_or_else(|| cold(Reason::DropCorrupt))?,
+    ));
+    if port.is_for(flow.transport.port(), flow.transport.protocol()) {
+        return VIPS
+            .get(port.vip())
+            .ok_or_else(|| cold(Reason::DropCorrupt));
     }
     if address.range_room() != 0 {
         let id = navigator_find_range(
             address.range_base(),
             address.range_room(),
-            flow.port().into(),
-            flow.protocol.into(),
+            flow.transport.port().into(),
+            flow.transport.protocol().into(),
         );
         if id != 0 {
-            return VIPS.get(id).ok_or(Reason::DropCorrupt);
+            return VIPS.get(id).ok_or_else(|| cold(Reason::DropCorrupt));
         }
     }
-    Err(match flow.kind {
+    Err(if flow.transport.is(Kind::Quoted) {
         // The host may have sent from the VIP's address as well.
-        Kind::Quoted => Reason::PassIcmp,
-        _ => unserved(NoFlow::OtherProtocol, address),
+        Reason::PassIcmp
+    } else {
+        unserved(NoFlow::OtherProtocol, address)
     })
 }
 

@@ -7,6 +7,7 @@
 //! that has a meaning only while [`Taken`] says so.
 
 use crate::{
+    cold::cold,
     globals,
     maps::{EGRESS, TAGS, load},
     packet::{Frame, View},
@@ -203,7 +204,7 @@ pub(crate) fn leave(ctx: *mut xdp_md, egress: u32) -> Result<(), Reason> {
     if egress == globals::local_egress() || navigator_tag(ctx, egress.into()) != 0 {
         Ok(())
     } else {
-        Err(Reason::DropNoHeadroom)
+        Err(cold(Reason::DropNoHeadroom))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Ethernet header of an outgoing frame, and the interface it leaves by.
 
 use crate::{
+    cold::cold,
     globals,
     maps::{EGRESS, EGRESS_DEVS, load},
     packet::View,
@@ -25,7 +26,11 @@ pub(crate) fn exit(chosen: &Chosen) -> Result<Exit, Reason> {
             action: xdp_action::XDP_TX,
         });
     }
-    let source_mac = load(EGRESS.get(egress).ok_or(Reason::DropNoEgress)?);
+    let source_mac = load(
+        EGRESS
+            .get(egress)
+            .ok_or_else(|| cold(Reason::DropNoEgress))?,
+    );
     // The low bits of the flags are what comes back when the map has no such device.
     let action = EGRESS_DEVS
         .redirect(egress, 0)

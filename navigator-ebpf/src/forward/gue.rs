@@ -4,9 +4,10 @@
 
 use super::{ethernet, too_big};
 use crate::{
+    cold::cold,
     globals,
     packet::{Frame, View},
-    parse::{ETH_IPV4, ETH_IPV6, ETH_LEN, Family, Flow, IPV4_LEN, IPV6_LEN},
+    parse::{ETH_IPV4, ETH_IPV6, ETH_LEN, Flow, IPV4_LEN, IPV6_LEN},
     select::Chosen,
 };
 use navigator_common::{
@@ -48,14 +49,16 @@ fn wrap_v4(
     const GROWTH: usize = IPV4_LEN + HEADERS_LEN;
     let length = flow.length + GROWTH as u32;
     if length > MAX_LENGTH {
-        return Err(Reason::DropTooLong);
+        return Err(cold(Reason::DropTooLong));
     }
     let length_be = (length as u16).to_be();
     let exit = ethernet::exit(chosen)?;
-    let frame = frame.grow(GROWTH as i32).ok_or(Reason::DropNoHeadroom)?;
+    let frame = frame
+        .grow(GROWTH as i32)
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let header = frame
         .view(0, ETH_LEN + GROWTH)
-        .ok_or(Reason::DropNoHeadroom)?;
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     // SAFETY: every write lies in the 46 bytes of the view.
     unsafe {
         let action = exit.address(header, chosen);
@@ -78,13 +81,15 @@ fn wrap_v6(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32, Reason
     const GROWTH: usize = IPV6_LEN + HEADERS_LEN;
     let payload = flow.length + HEADERS;
     if payload > MAX_LENGTH {
-        return Err(Reason::DropTooLong);
+        return Err(cold(Reason::DropTooLong));
     }
     let exit = ethernet::exit(chosen)?;
-    let frame = frame.grow(GROWTH as i32).ok_or(Reason::DropNoHeadroom)?;
+    let frame = frame
+        .grow(GROWTH as i32)
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let header = frame
         .view(0, ETH_LEN + GROWTH)
-        .ok_or(Reason::DropNoHeadroom)?;
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let backend = chosen.backend;
     // SAFETY: every write lies in the 66 bytes of the view.
     unsafe {
@@ -114,10 +119,7 @@ unsafe fn udp<const PORTS: usize, const LENGTH: usize, const CHECKSUM: usize, co
     flow: &Flow,
 ) {
     let source = FIRST_SOURCE_PORT | flow.hash as u16 & ((1 << SOURCE_PORT_BITS) - 1);
-    let inner = match flow.family {
-        Family::V4 => IpProto::Ipv4,
-        Family::V6 => IpProto::Ipv6,
-    } as u8;
+    let inner = flow.transport.as_payload();
     // SAFETY: as the caller promised.
     unsafe {
         header.write::<u32, PORTS>(

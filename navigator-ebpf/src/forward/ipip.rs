@@ -5,8 +5,9 @@
 
 use super::{ethernet, too_big};
 use crate::{
+    cold::cold,
     packet::Frame,
-    parse::{ETH_IPV4, ETH_IPV6, ETH_LEN, Family, Flow, IPV4_LEN, IPV6_LEN},
+    parse::{ETH_IPV4, ETH_IPV6, ETH_LEN, Flow, IPV4_LEN, IPV6_LEN},
     select::Chosen,
 };
 use navigator_common::{
@@ -14,7 +15,6 @@ use navigator_common::{
     checksum::{IPV4_FIRST_WORD, TUNNEL_TTL, tunnel_checksum},
     reason::Reason,
 };
-use network_types::ip::IpProto;
 
 /// The largest total length of an IPv4 packet, and payload of an IPv6 packet.
 const MAX_LENGTH: u32 = u16::MAX as u32;
@@ -28,10 +28,7 @@ pub(crate) fn send(
     info: BackendInfo,
 ) -> Result<u32, Reason> {
     too_big::check(&frame, flow, chosen)?;
-    let inner = match flow.family {
-        Family::V4 => IpProto::Ipv4,
-        Family::V6 => IpProto::Ipv6,
-    } as u8;
+    let inner = flow.transport.as_payload();
     if chosen.backend.address.is_v4() {
         wrap_v4(frame, flow, chosen, info, inner)
     } else {
@@ -49,14 +46,16 @@ fn wrap_v4(
 ) -> Result<u32, Reason> {
     let length = flow.length + IPV4_LEN as u32;
     if length > MAX_LENGTH {
-        return Err(Reason::DropTooLong);
+        return Err(cold(Reason::DropTooLong));
     }
     let length = (length as u16).to_be();
     let exit = ethernet::exit(chosen)?;
-    let frame = frame.grow(IPV4_LEN as i32).ok_or(Reason::DropNoHeadroom)?;
+    let frame = frame
+        .grow(IPV4_LEN as i32)
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let header = frame
         .view(0, ETH_LEN + IPV4_LEN)
-        .ok_or(Reason::DropNoHeadroom)?;
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let spread = source_bits(flow, info);
     // SAFETY: every write lies in the 34 bytes of the view.
     unsafe {
@@ -83,13 +82,15 @@ fn wrap_v6(
     inner: u8,
 ) -> Result<u32, Reason> {
     if flow.length > MAX_LENGTH {
-        return Err(Reason::DropTooLong);
+        return Err(cold(Reason::DropTooLong));
     }
     let exit = ethernet::exit(chosen)?;
-    let frame = frame.grow(IPV6_LEN as i32).ok_or(Reason::DropNoHeadroom)?;
+    let frame = frame
+        .grow(IPV6_LEN as i32)
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let header = frame
         .view(0, ETH_LEN + IPV6_LEN)
-        .ok_or(Reason::DropNoHeadroom)?;
+        .ok_or_else(|| cold(Reason::DropNoHeadroom))?;
     let backend = chosen.backend;
     let spread = source_bits(flow, info);
     // SAFETY: every write lies in the 54 bytes of the view.

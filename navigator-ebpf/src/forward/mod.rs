@@ -6,7 +6,7 @@ mod ipip;
 mod l2;
 mod too_big;
 
-use crate::{packet::Frame, parse::Flow, select::Chosen, vlan};
+use crate::{cold::cold, packet::Frame, parse::Flow, select::Chosen, vlan};
 use navigator_common::{
     backend::{BackendInfo, Mode},
     reason::Reason,
@@ -16,7 +16,7 @@ use navigator_common::{
 #[inline(always)]
 pub(crate) fn send(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32, Reason> {
     if chosen.word.mac_word() == 0 {
-        return Err(Reason::DropNoNeighbour);
+        return Err(cold(Reason::DropNoNeighbour));
     }
     let context = frame.context();
     let info = BackendInfo::unpack(chosen.backend.info);
@@ -27,7 +27,7 @@ pub(crate) fn send(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32
     } else if info.mode == Mode::Gue as u8 {
         gue::send(frame, flow, chosen, info)
     } else {
-        Err(Reason::DropCorrupt)
+        Err(cold(Reason::DropCorrupt))
     }?;
     vlan::leave(context, chosen.word.egress())?;
     Ok(action)

@@ -48,7 +48,7 @@ pub(crate) fn check(frame: &Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<(
         return Ok(());
     }
     // Neither errors nor later fragments are answered (RFC 1122, 3.2.2).
-    let answered = matches!(flow.kind, Kind::Opens | Kind::Segment)
+    let answered = (flow.transport.is(Kind::Opens) || flow.transport.is(Kind::Segment))
         && navigator_too_big(frame.context(), path.longest(), flow.length) != 0;
     Err(if answered {
         Reason::ReplyTooBig

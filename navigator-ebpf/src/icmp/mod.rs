@@ -10,7 +10,7 @@ mod quote;
 
 use crate::{
     packet::Frame,
-    parse::{ETH_IPV4, ETH_LEN, Family, Flow, IPV4_LEN, IPV6_LEN, Kind},
+    parse::{ETH_IPV4, ETH_LEN, Family, Flow, IPV4_LEN, IPV6_LEN, Kind, Transport},
 };
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use navigator_common::reason::Reason;
@@ -71,12 +71,9 @@ pub(crate) fn flow(ctx: &XdpContext, family: Family, message: Message) -> Result
     let fate = navigator_icmp(ctx.ctx, message.offset as u64, end as u64, &raw mut quoted);
     if fate == Fate::Quotes as u64 {
         Ok(Flow {
-            family,
-            protocol: quoted.protocol as u8,
-            ports: quoted.ports,
+            transport: Transport::new(quoted.protocol as u8, quoted.ports, Kind::Quoted).of(family),
             hash: quoted.hash,
             length: message.length as u32,
-            kind: Kind::Quoted,
         })
     } else if fate == Fate::Answered as u64 {
         Err(Reason::ReplyEcho)

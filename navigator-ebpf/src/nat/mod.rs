@@ -36,7 +36,7 @@ pub(crate) fn to_backend(
     table: VipWord,
 ) -> Result<Option<u32>, Reason> {
     let (packet, length) = Packet::words(flow);
-    if flow.kind == Kind::Quoted {
+    if flow.transport.is(Kind::Quoted) {
         return understood(quoted::navigator_nat_quoted(
             ctx.ctx, flow.hash, packet, length, 0,
         ));
@@ -61,7 +61,7 @@ pub(crate) fn to_backend(
 pub(crate) fn to_client(ctx: &XdpContext, flow: &Flow, address: AddrWord) -> Result<u32, Reason> {
     let (packet, length) = Packet::words(flow);
     let flags = u64::from(address.flags());
-    let done = understood(if flow.kind == Kind::Quoted {
+    let done = understood(if flow.transport.is(Kind::Quoted) {
         let flags = flags | quoted::FROM_BACKEND;
         quoted::navigator_nat_quoted(ctx.ctx, flow.hash, packet, length, flags)
     } else {

@@ -37,10 +37,7 @@ impl Packet {
     /// length.
     #[inline(always)]
     pub(super) fn words(flow: &Flow) -> (u64, u64) {
-        let word = u64::from(flow.ports)
-            | u64::from(flow.protocol) << 32
-            | u64::from(flow.kind as u8) << 40;
-        (word, flow.length.into())
+        (flow.transport.0, flow.length.into())
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
-//! Packets whose ports do not stand behind a plain IP header: fragments, and
-//! IPv6 packets with extension headers; and the checksum over IPv4 options. What they tell is brought into the form
-//! of an ordinary packet; from there on they go the ordinary way.
+//! Packets whose ports do not stand behind a plain IP header: fragments, IPv4
+//! packets with options, IPv6 packets with extension headers. What they tell is
+//! brought into the form of an ordinary packet; from there on they go the
+//! ordinary way.
 //!
 //! It is a subprogram, so that the main program stays as small as it is
 //! without it. `docs/decisions/010-fragments.md` has the rules.
@@ -18,20 +19,12 @@ use crate::{
     icmp::Message,
     packet::Frame,
     parse::{
-        ETH_IPV4, ETH_LEN, ICMPV6, Kind, MALFORMED, NoFlow, TCP, TCP_LEN, UDP, UDP_LEN, tcp, udp,
+        ETH_IPV4, ETH_LEN, Kind, NoFlow, TCP, TCP_LEN, Transport, UDP, UDP_LEN, malformed, tcp, udp,
     },
     refuse,
 };
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use navigator_common::reason::Reason;
-
-/// What an odd packet tells of its flow.
-pub(crate) struct Told {
-    pub(crate) protocol: u8,
-    /// The ports as the packet holds them; of an ICMPv6 message, where in the IP packet it starts.
-    pub(crate) ports: u32,
-    pub(crate) kind: Kind,
-}
 
 /// Why it tells nothing.
 #[derive(Clone, Copy)]
@@ -48,47 +41,29 @@ enum Flaw {
     BadExtension,
 }
 
-/// The result of the subprogram, in one word.
-///
-/// | bits | meaning |
-/// |---|---|
-/// | 0–31 | ports |
-/// | 32–39 | protocol |
-/// | 40–47 | [`Kind`] |
-/// | 48–55 | [`Flaw`] |
-struct Word(u64);
+/// Where in the subprogram's result, a [`Transport`], the [`Flaw`] stands.
+const FLAW: u32 = 48;
 
-impl Word {
-    #[inline(always)]
-    fn told(told: &Told) -> Self {
-        Self(u64::from(told.ports) | u64::from(told.protocol) << 32 | (told.kind as u64) << 40)
-    }
-
-    #[inline(always)]
-    fn flaw(flaw: Flaw) -> Self {
-        Self((flaw as u64) << 48)
-    }
+/// The ICMP message that starts `at` bytes behind the start of the IP packet.
+#[inline(always)]
+fn message(protocol: u8, at: usize) -> Transport {
+    Transport::new(protocol, at as u32, Kind::Segment)
 }
 
 /// What the packet of `length` bytes in `frame` tells, which is for a VIP address and either a
-/// fragment or one with extension headers.
+/// fragment or one with options or extension headers. `icmp` is the protocol number of the
+/// family's ICMP.
 #[inline(always)]
-pub(crate) fn look(frame: &Frame<'_>, length: usize) -> Result<Told, NoFlow> {
+pub(crate) fn look(frame: &Frame<'_>, icmp: u8, length: usize) -> Result<Transport, NoFlow> {
     let word = navigator_odd(frame.context());
-    let flaw = (word >> 48) as u8;
+    let flaw = (word >> FLAW) as u8;
     if flaw == Flaw::No as u8 {
-        if word >> 32 & 0xff == u64::from(ICMPV6) {
+        let transport = Transport(word);
+        if transport.protocol() == icmp {
             let offset = ETH_LEN + (word & 0x3ff) as usize;
             return Err(NoFlow::Icmp(Message { offset, length }));
         }
-        return Ok(Told {
-            protocol: (word >> 32) as u8,
-            ports: word as u32,
-            // To tell the kinds apart here would send the verifier through all that follows once
-            // for each of them.
-            // SAFETY: the subprogram put a kind there.
-            kind: unsafe { core::mem::transmute::<u8, Kind>((word >> 40) as u8) },
-        });
+        return Ok(transport);
     }
     Err(if flaw == Flaw::OtherProtocol as u8 {
         NoFlow::OtherProtocol
@@ -103,7 +78,7 @@ pub(crate) fn look(frame: &Frame<'_>, length: usize) -> Result<Told, NoFlow> {
     } else if flaw == Flaw::BadExtension as u8 {
         NoFlow::Reason(Reason::DropExtension)
     } else {
-        MALFORMED
+        malformed()
     })
 }
 
@@ -113,17 +88,17 @@ extern "C" fn navigator_odd(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(ctx);
     let frame = Frame::new(&ctx);
     let Some(ethernet) = frame.view(0, ETH_LEN) else {
-        return Word::flaw(Flaw::Malformed).0;
+        return (Flaw::Malformed as u64) << FLAW;
     };
     // SAFETY: the type is the last of the 14 bytes.
-    let told = if unsafe { ethernet.read::<u16, 12>() } == ETH_IPV4 {
+    let outcome = if unsafe { ethernet.read::<u16, 12>() } == ETH_IPV4 {
         v4::look(&frame)
     } else {
         v6::look(&frame)
     };
-    match told {
-        Ok(told) => Word::told(&told).0,
-        Err(flaw) => Word::flaw(flaw).0,
+    match outcome {
+        Ok(transport) => transport.0,
+        Err(flaw) => (flaw as u64) << FLAW,
     }
 }
 
@@ -165,7 +140,7 @@ fn transport(
     at: usize,
     length: usize,
     is_first: bool,
-) -> Result<Told, Flaw> {
+) -> Result<Transport, Flaw> {
     let short = if is_first {
         Flaw::BadFragment
     } else {
@@ -176,7 +151,7 @@ fn transport(
         return Err(short);
     }
     let room = length - at;
-    let (ports, kind) = if protocol == TCP {
+    let transport = if protocol == TCP {
         let header = frame.view(ETH_LEN + at, TCP_LEN).ok_or(Flaw::Malformed)?;
         tcp(header, room).map_err(|_| short)?
     } else {
@@ -185,28 +160,20 @@ fn transport(
         let room = if is_first { u16::MAX as usize } else { room };
         udp(header, room).map_err(|_| Flaw::Malformed)?
     };
-    if refuse::ports(ports).is_err() {
+    if refuse::ports(transport.ports()).is_err() {
         return Err(Flaw::PortZero);
     }
-    Ok(Told {
-        protocol,
-        ports,
-        kind,
-    })
+    Ok(transport)
 }
 
 /// The flow of a later fragment, by what the first one said.
 #[inline(always)]
-fn later(hash: u64, covers_headers: bool) -> Result<Told, Flaw> {
+fn later(hash: u64, covers_headers: bool) -> Result<Transport, Flaw> {
     let word = memory::recall(hash).ok_or(Flaw::UnknownFragment)?;
     let protocol = if word.is_udp() { UDP } else { TCP };
     // It would overwrite the header that was judged (RFC 3128).
     if protocol == TCP && covers_headers {
         return Err(Flaw::BadFragment);
     }
-    Ok(Told {
-        protocol,
-        ports: word.ports(),
-        kind: Kind::Later,
-    })
+    Ok(Transport::new(protocol, word.ports(), Kind::Later))
 }

@@ -1,19 +1,19 @@
-//! Fragments of IPv4 packets.
+//! IPv4 packets that are fragments or have options.
 
-use super::{Flaw, Place, Told, later, memory, transport};
+use super::{Flaw, Place, later, memory, message, transport};
 use crate::{
     globals,
     packet::Frame,
-    parse::{ETH_LEN, ICMP, IPV4_LEN, TCP, TCP_LEN, UDP},
+    parse::{ETH_LEN, ICMP, IPV4_LEN, TCP, TCP_LEN, Transport, UDP},
 };
 use navigator_common::hash;
 
 const MORE: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 
-/// What a fragment tells.
+/// What such a packet tells.
 #[inline(always)]
-pub(super) fn look(frame: &Frame<'_>) -> Result<Told, Flaw> {
+pub(super) fn look(frame: &Frame<'_>) -> Result<Transport, Flaw> {
     let ip = frame.view(0, ETH_LEN + IPV4_LEN).ok_or(Flaw::Malformed)?;
     // SAFETY: all of these lie in the 34 bytes of Ethernet and IPv4 header.
     let (first, length, id, bits, protocol, source, destination) = unsafe {
@@ -33,15 +33,23 @@ pub(super) fn look(frame: &Frame<'_>) -> Result<Told, Flaw> {
         return Err(Flaw::Malformed);
     }
     let bits = u16::from_be(bits);
+    let is_whole = bits & (MORE | OFFSET) == 0;
     let place = Place::new(bits & OFFSET, bits & MORE != 0);
-    if !place.holds(length - header, header) {
+    if !is_whole && !place.holds(length - header, header) {
         return Err(Flaw::BadFragment);
     }
     if protocol == ICMP {
-        return Err(Flaw::Icmp);
+        return if is_whole {
+            Ok(message(ICMP, header))
+        } else {
+            Err(Flaw::Icmp)
+        };
     }
     if protocol != TCP && protocol != UDP {
         return Err(Flaw::OtherProtocol);
+    }
+    if is_whole {
+        return transport(frame, protocol, header, length, false);
     }
     let hash = hash::flow_v4(
         &globals::hash_key(),
@@ -54,6 +62,6 @@ pub(super) fn look(frame: &Frame<'_>) -> Result<Told, Flaw> {
         return later(hash, place.offset < TCP_LEN);
     }
     let told = transport(frame, protocol, header, length, true)?;
-    memory::remember(hash, told.ports, protocol == UDP);
+    memory::remember(hash, told.ports(), protocol == UDP);
     Ok(told)
 }

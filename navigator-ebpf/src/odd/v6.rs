@@ -1,19 +1,19 @@
 //! IPv6 packets with extension headers, fragments among them.
 
-use super::{Flaw, Told, later, memory, transport, walk::Walk};
+use super::{Flaw, later, memory, message, transport, walk::Walk};
 use crate::{
     globals,
     packet::Frame,
-    parse::{ETH_LEN, FRAGMENT, ICMPV6, IPV6_LEN, Kind, TCP, UDP},
+    parse::{ETH_LEN, FRAGMENT, ICMPV6, IPV6_LEN, TCP, Transport, UDP},
 };
 use navigator_common::{addr::Addr, hash};
 
 /// What a packet with extension headers tells.
 #[inline(always)]
-pub(super) fn look(frame: &Frame<'_>) -> Result<Told, Flaw> {
+pub(super) fn look(frame: &Frame<'_>) -> Result<Transport, Flaw> {
     let walk = Walk::through(frame)?;
     if walk.next == ICMPV6 {
-        return message(&walk);
+        return whole_message(&walk);
     }
     if walk.is_later {
         return later(packet_hash(frame, walk.id)?, walk.covers_headers);
@@ -23,22 +23,18 @@ pub(super) fn look(frame: &Frame<'_>) -> Result<Told, Flaw> {
     }
     let told = transport(frame, walk.next, walk.at, walk.length, walk.is_first)?;
     if walk.is_first {
-        memory::remember(packet_hash(frame, walk.id)?, told.ports, walk.next == UDP);
+        memory::remember(packet_hash(frame, walk.id)?, told.ports(), walk.next == UDP);
     }
     Ok(told)
 }
 
 /// An ICMPv6 message, if it is whole.
 #[inline(always)]
-fn message(walk: &Walk) -> Result<Told, Flaw> {
+fn whole_message(walk: &Walk) -> Result<Transport, Flaw> {
     if walk.is_first || walk.is_later {
         return Err(Flaw::Icmp);
     }
-    Ok(Told {
-        protocol: ICMPV6,
-        ports: walk.at as u32,
-        kind: Kind::Segment,
-    })
+    Ok(message(ICMPV6, walk.at))
 }
 
 /// The hash of a fragmented packet. The protocol is none of its names: later fragments need not
