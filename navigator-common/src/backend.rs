@@ -118,13 +118,13 @@ impl PathWord {
 
     /// The longest of the clients' packets that fits.
     #[inline(always)]
-    pub const fn longest(self) -> u32 {
-        ((self.0 >> 32) as u32).wrapping_sub(1)
+    pub const fn longest(self) -> u64 {
+        (self.0 >> 32).wrapping_sub(1)
     }
 
     /// Whether a client's packet of `length` bytes fits.
     #[inline(always)]
-    pub const fn takes(self, length: u32) -> bool {
+    pub const fn takes(self, length: u64) -> bool {
         length <= self.longest()
     }
 
@@ -251,12 +251,12 @@ mod tests {
         }
 
         #[test]
-        fn a_way_takes_what_fits_with_its_header(mtu: u16, overhead in 0u32..100, length in 0u32..70_000) {
+        fn a_way_takes_what_fits_with_its_header(mtu: u16, overhead in 0u32..100, length in 0u64..70_000) {
             let path = PathWord::limited(mtu, overhead);
             prop_assert_eq!(path.mtu(), u32::from(mtu));
-            let fits = length == 0 || length + overhead <= u32::from(mtu);
+            let fits = length == 0 || length + u64::from(overhead) <= u64::from(mtu);
             prop_assert_eq!(path.takes(length), mtu == 0 || fits);
-            let longest = u32::from(mtu).saturating_sub(overhead);
+            let longest = u64::from(mtu.saturating_sub(overhead as u16));
             prop_assert!(mtu == 0 || path.longest() == longest);
             prop_assert!(PathWord::unlimited(mtu).takes(length));
             prop_assert_eq!(PathWord::unlimited(mtu).mtu(), u32::from(mtu));

@@ -21,7 +21,7 @@ const fn spec(name: &'static str, abi: u32, value_size: usize) -> MapSpec {
 }
 
 /// Addresses of VIPs: array of [`crate::vip::AddrBucket`], mapped.
-pub const VIP_ADDRS: MapSpec = spec("VIP_ADDRS", 2, size_of::<crate::vip::AddrBucket>());
+pub const VIP_ADDRS: MapSpec = spec("VIP_ADDRS", 3, size_of::<crate::vip::AddrBucket>());
 /// Prefixes whose addresses are VIPs': longest-prefix trie of 16 bytes, an IPv4 address behind
 /// `::ffff:0:0/96`, to [`crate::vip::AddrWord`]. Looked into for addresses that no bucket has.
 pub const VIP_PREFIXES: MapSpec = spec("VIP_PREFIXES", 1, 8);
@@ -36,7 +36,7 @@ pub const SLOTS: MapSpec = spec("SLOTS", 1, 8);
 /// Backends by id: array of [`crate::backend::Backend`], mapped. Id 0 is never used.
 pub const BACKENDS: MapSpec = spec("BACKENDS", 2, size_of::<crate::backend::Backend>());
 /// Remembered flows: array of [`crate::flow::FlowSet`], mapped.
-pub const FLOWS: MapSpec = spec("FLOWS", 1, size_of::<crate::flow::FlowSet>());
+pub const FLOWS: MapSpec = spec("FLOWS", 2, size_of::<crate::flow::FlowSet>());
 /// Packets whose fragments are under way: array of [`crate::fragment::FragmentSet`], mapped.
 pub const FRAGMENTS: MapSpec = spec("FRAGMENTS", 1, size_of::<crate::fragment::FragmentSet>());
 /// The interfaces that packets leave by, by egress index: array of
@@ -103,7 +103,7 @@ pub mod default_entries {
     /// Backends of all VIPs together, with those that are being drained.
     pub const BACKENDS: u32 = 1 << 14;
     /// Sets of the flow cache, a power of two: 2^20 flows, 16 MiB.
-    pub const FLOW_SETS: u32 = 1 << 18;
+    pub const FLOW_SETS: u32 = 1 << 17;
     /// NAT flows, of a data plane with source addresses for them: 86 MiB.
     pub const NAT_FLOWS: u32 = 1 << 18;
 }

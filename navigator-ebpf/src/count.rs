@@ -18,12 +18,12 @@ pub(crate) fn event(event: Event) {
 
 /// A packet of `length` bytes leaves for `backend`.
 #[inline(always)]
-pub(crate) fn forwarded(backend: u32, length: u32) {
+pub(crate) fn forwarded(backend: u32, length: u64) {
     if let Some(traffic) = BACKEND_COUNTERS.get_ptr_mut(backend) {
         // SAFETY: a live map value of this CPU, which nobody else writes.
         unsafe {
             (*traffic).packets += 1;
-            (*traffic).bytes += u64::from(length);
+            (*traffic).bytes += length;
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Destination {
 #[repr(C)]
 pub(crate) struct Flow {
     /// Length of the IP packet, in bytes.
-    pub(crate) length: u32,
+    pub(crate) length: u64,
     /// The keyed hash of the flow.
     pub(crate) hash: u64,
     pub(crate) transport: Transport,
@@ -95,8 +95,9 @@ impl Flow {
     #[inline(always)]
     pub(crate) fn veiled(self, zero: u64) -> Self {
         Self {
-            transport: Transport(self.transport.0 | zero),
-            length: self.length | zero as u32,
+            // Exclusive-or, because of `or` the verifier would still know the least value.
+            transport: Transport(self.transport.0 ^ zero),
+            length: self.length ^ zero,
             ..self
         }
     }
@@ -283,7 +284,7 @@ fn flow_v4(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
             protocol,
         ),
         transport,
-        length: length as u32,
+        length: length as u64,
     })
 }
 
@@ -324,7 +325,7 @@ fn flow_v6(frame: &Frame<'_>, destination: &Destination) -> Result<Flow, NoFlow>
             transport.protocol(),
         ),
         transport: transport.of(Family::V6),
-        length: length as u32,
+        length: length as u64,
     })
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn backend(
     if !asks_memory || flags & VipWord::FOLLOW_TABLE != 0 && flow.transport.protocol() == UDP {
         return current(slot);
     }
-    flow::recall(flow, hash, slot, flags, observer)
+    flow::recall(flow, hash, slot, vip, flags, observer)
 }
 
 /// The index of the slot that a flow of this hash falls into; `table` is the VIP's word.

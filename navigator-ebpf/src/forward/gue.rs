@@ -22,7 +22,7 @@ const HEADERS_LEN: usize = HEADERS as usize;
 const UDP: u8 = IpProto::Udp as u8;
 const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 /// The largest total length of an IPv4 packet, and payload of an IPv6 packet.
-const MAX_LENGTH: u32 = u16::MAX as u32;
+const MAX_LENGTH: u64 = u16::MAX as u64;
 
 #[inline(always)]
 pub(crate) fn send(
@@ -47,7 +47,7 @@ fn wrap_v4(
     info: BackendInfo,
 ) -> Result<u32, Reason> {
     const GROWTH: usize = IPV4_LEN + HEADERS_LEN;
-    let length = flow.length + GROWTH as u32;
+    let length = flow.length + GROWTH as u64;
     if length > MAX_LENGTH {
         return Err(cold(Reason::DropTooLong));
     }
@@ -79,7 +79,7 @@ fn wrap_v4(
 #[inline(always)]
 fn wrap_v6(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32, Reason> {
     const GROWTH: usize = IPV6_LEN + HEADERS_LEN;
-    let payload = flow.length + HEADERS;
+    let payload = flow.length + HEADERS_LEN as u64;
     if payload > MAX_LENGTH {
         return Err(cold(Reason::DropTooLong));
     }
@@ -125,7 +125,7 @@ unsafe fn udp<const PORTS: usize, const LENGTH: usize, const CHECKSUM: usize, co
         header.write::<u32, PORTS>(
             u32::from(source.to_be()) | u32::from(globals::gue_port().to_be()) << 16,
         );
-        header.write::<u16, LENGTH>(((flow.length + HEADERS) as u16).to_be());
+        header.write::<u16, LENGTH>(((flow.length + HEADERS_LEN as u64) as u16).to_be());
         header.write::<u16, CHECKSUM>(0);
         header.write::<u32, GUE>(u32::from(inner) << 8);
     }

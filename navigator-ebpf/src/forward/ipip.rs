@@ -17,7 +17,7 @@ use navigator_common::{
 };
 
 /// The largest total length of an IPv4 packet, and payload of an IPv6 packet.
-const MAX_LENGTH: u32 = u16::MAX as u32;
+const MAX_LENGTH: u64 = u16::MAX as u64;
 const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 
 #[inline(always)]
@@ -44,7 +44,7 @@ fn wrap_v4(
     info: BackendInfo,
     inner: u8,
 ) -> Result<u32, Reason> {
-    let length = flow.length + IPV4_LEN as u32;
+    let length = flow.length + IPV4_LEN as u64;
     if length > MAX_LENGTH {
         return Err(cold(Reason::DropTooLong));
     }

@@ -7,6 +7,7 @@ mod l2;
 mod too_big;
 
 use crate::{cold::cold, packet::Frame, parse::Flow, select::Chosen, vlan};
+use aya_ebpf::bindings::xdp_action;
 use navigator_common::{
     backend::{BackendInfo, Mode},
     reason::Reason,
@@ -29,6 +30,8 @@ pub(crate) fn send(frame: Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<u32
     } else {
         Err(cold(Reason::DropCorrupt))
     }?;
-    vlan::leave(context, chosen.word.egress())?;
+    if action != xdp_action::XDP_TX {
+        vlan::leave(context, chosen.word.egress())?;
+    }
     Ok(action)
 }

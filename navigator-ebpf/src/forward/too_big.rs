@@ -49,7 +49,7 @@ pub(crate) fn check(frame: &Frame<'_>, flow: &Flow, chosen: &Chosen) -> Result<(
     }
     // Neither errors nor later fragments are answered (RFC 1122, 3.2.2).
     let answered = (flow.transport.is(Kind::Opens) || flow.transport.is(Kind::Segment))
-        && navigator_too_big(frame.context(), path.longest(), flow.length) != 0;
+        && navigator_too_big(frame.context(), path.longest() as u32, flow.length as u32) != 0;
     Err(if answered {
         Reason::ReplyTooBig
     } else {

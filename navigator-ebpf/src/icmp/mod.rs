@@ -73,7 +73,7 @@ pub(crate) fn flow(ctx: &XdpContext, family: Family, message: Message) -> Result
         Ok(Flow {
             transport: Transport::new(quoted.protocol as u8, quoted.ports, Kind::Quoted).of(family),
             hash: quoted.hash,
-            length: message.length as u32,
+            length: message.length as u64,
         })
     } else if fate == Fate::Answered as u64 {
         Err(Reason::ReplyEcho)

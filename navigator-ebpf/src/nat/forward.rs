@@ -154,6 +154,6 @@ fn send(
     // SAFETY: the view has Ethernet and IP header.
     let action = unsafe { exit.address(headers.ip, chosen) };
     vlan::leave(frame.context(), chosen.word.egress())?;
-    count::forwarded(chosen.id, packet.length);
+    count::forwarded(chosen.id, packet.length.into());
     Ok(action)
 }

@@ -37,7 +37,7 @@ impl Packet {
     /// length.
     #[inline(always)]
     pub(super) fn words(flow: &Flow) -> (u64, u64) {
-        (flow.transport.0, flow.length.into())
+        (flow.transport.0, flow.length)
     }
 
     #[inline(always)]

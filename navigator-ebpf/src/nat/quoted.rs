@@ -169,7 +169,7 @@ fn to_backend(frame: &Frame<'_>, packet: &Packet, quote: &Quote) -> Result<u32, 
     let exit = ethernet::exit(&chosen)?;
     let action = send(quote, packet, &to, &exit, &chosen);
     vlan::leave(frame.context(), chosen.word.egress())?;
-    count::forwarded(chosen.id, packet.length);
+    count::forwarded(chosen.id, packet.length.into());
     Ok(action)
 }
 

@@ -2,19 +2,14 @@
 //! `navigator_common::fragment`. An entry is one word: two CPUs that write the
 //! same one at once lose one of the two, and nothing else.
 
-use crate::maps::{FRAGMENTS, load};
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use crate::{
+    clock::now,
+    maps::{FRAGMENTS, load},
+};
 use navigator_common::{
-    flow::coarse_time,
     fragment::{FragmentSet, FragmentWord, LIFETIME, WAYS},
     maps::FRAGMENT_SETS,
 };
-
-#[inline(always)]
-fn now() -> u32 {
-    // SAFETY: the helper takes no argument.
-    coarse_time(unsafe { bpf_ktime_get_coarse_ns() })
-}
 
 #[inline(always)]
 fn set(hash: u64) -> Option<*mut FragmentSet> {

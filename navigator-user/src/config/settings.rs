@@ -176,7 +176,8 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Bounds of the table sizes: below them little works, above them a table takes over 1 GiB.
 const SLOTS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 27;
-const BACKENDS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
+/// A remembered flow names its backend by 19 bits.
+const BACKENDS: std::ops::RangeInclusive<u32> = 1 << 6..=navigator_common::flow::MAX_BACKEND + 1;
 const FLOW_SETS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 24;
 const NAT_FLOWS: std::ops::RangeInclusive<u32> = 1 << 6..=1 << 22;
 

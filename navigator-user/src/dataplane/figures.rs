@@ -7,11 +7,10 @@ use super::{
 };
 use navigator_common::{
     backend::BackendWord,
-    flow::{BUSY, FlowWord, WAYS},
+    flow::{self, FlowWord, WAYS},
     fragment::{self, FragmentWord},
     maps::{ADDR_BUCKETS, EGRESS_ENTRIES, FRAGMENT_SETS, PREFIX_ENTRIES, QUIC_ENTRIES},
     reason::{Event, Reason},
-    slot::NO_BACKEND,
     vip::BUCKET_WAYS,
 };
 
@@ -121,15 +120,13 @@ impl<S: Store> Plane<S> {
     pub(super) fn fill(&self) -> Fill {
         let sets = self.store.sizes().flow_sets;
         let step = (sets / SAMPLE).max(1);
-        let now = self.store.now();
+        let now = flow::time(self.store.now());
         let (mut flows, mut full_sets) = (0, 0);
         for set in (0..sets).step_by(step as usize) {
             let mut established = 0;
             for at in (0..WAYS).map(|way| flow_entry(set, way)) {
-                let word = FlowWord(self.store.load(Table::Flows, at + 1));
-                let live = self.store.load(Table::Flows, at) > BUSY
-                    && word.backend() != NO_BACKEND
-                    && !word.is_expired(now, self.windows.lifetime());
+                let word = FlowWord(self.store.load(Table::Flows, at));
+                let live = word != FlowWord::FREE && !word.is_expired(now, self.windows.lifetime());
                 flows += u64::from(live);
                 established += usize::from(live && word.is_established());
             }

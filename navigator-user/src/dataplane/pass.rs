@@ -22,7 +22,7 @@ use super::{
     windows::Bits,
 };
 use navigator_common::{
-    flow::{BUSY, FREE, FlowWord, WAYS},
+    flow::{self, FlowWord, WAYS},
     slot::{NO_BACKEND, slot_index},
     vip::VipWord,
 };
@@ -122,34 +122,33 @@ impl<S: Store> Plane<S> {
 
     fn look_at(&mut self, from: u32, to: u32, pass: &mut Pass) {
         let who = self.who(pass);
-        let now = self.store.now();
+        let now = flow::time(self.store.now());
         let vips: Vec<_> = self.vips.values().collect();
         let mut matter = Vec::new();
         for at in (from..to).flat_map(|set| (0..WAYS).map(move |way| flow_entry(set, way))) {
-            let word = FlowWord(self.store.load(Table::Flows, at + 1));
-            if word.backend() == NO_BACKEND {
+            let word = FlowWord(self.store.load(Table::Flows, at));
+            if word == FlowWord::FREE {
                 continue;
             }
             let Some(&known) = who.get(word.backend() as usize) else {
                 continue;
             };
-            let fingerprint = self.store.load(Table::Flows, at);
-            if fingerprint == FREE || fingerprint == BUSY && !known.leaving {
-                continue;
-            }
-            match self.judge(fingerprint, word, known, &vips, &who, now) {
+            match self.judge(word, known, &vips, &who, now) {
                 Verdict::Keep => {}
                 // A lost race is no loss: somebody else has the entry, or it is found again.
-                Verdict::Forget => _ = self.store.exchange(Table::Flows, at, fingerprint, FREE),
+                Verdict::Forget => {
+                    _ = self
+                        .store
+                        .exchange(Table::Flows, at, word.0, FlowWord::FREE.0)
+                }
                 Verdict::Matters(vip, index) => matter.push((vip, index)),
                 Verdict::HandOver(heir) => {
                     pass.found.insert(word.backend());
                     let new = match heir {
-                        // A word that names no backend is one that the program fills anew.
-                        NO_BACKEND => FlowWord::default(),
-                        heir => FlowWord::new(heir, word.is_established(), word.time()),
+                        NO_BACKEND => FlowWord::FREE,
+                        heir => word.at(heir),
                     };
-                    _ = self.store.exchange(Table::Flows, at + 1, word.0, new.0);
+                    _ = self.store.exchange(Table::Flows, at, word.0, new.0);
                 }
             }
         }
@@ -161,7 +160,6 @@ impl<S: Store> Plane<S> {
 
     fn judge(
         &self,
-        fingerprint: u64,
         word: FlowWord,
         known: Who,
         vips: &[&VipEntry],
@@ -179,7 +177,7 @@ impl<S: Store> Plane<S> {
         if flags & VipWord::TRACK_ALL != 0 {
             return Verdict::Keep;
         }
-        let index = slot_index(fingerprint, vip.settings.slots);
+        let index = slot_index(u64::from(word.tag()) << 32, vip.settings.slots);
         let slot = slot(&self.store, vip, index);
         let owner = who.get(slot.current() as usize);
         let leads_there = owner.is_some_and(|owner| owner.heir == known.heir);

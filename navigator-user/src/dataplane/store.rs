@@ -232,9 +232,9 @@ words! {
     backend_path = Backend.path;
 }
 
-/// The fingerprint's word of entry `way` of a flow set; the flow's word follows.
+/// The word of entry `way` of a flow set.
 pub(super) const fn flow_entry(set: u32, way: usize) -> usize {
-    (set as usize * WAYS + way) * 2
+    set as usize * WAYS + way
 }
 
 /// Stores a word if it differs.

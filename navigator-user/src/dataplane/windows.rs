@@ -9,7 +9,7 @@ use super::{
     store::{Store, Table, flow_entry, put},
 };
 use navigator_common::{
-    flow::{self, BUSY, FlowWord, WAYS},
+    flow::{self, FlowWord, TIME_UNIT, WAYS},
     slot::{EPOCH_UNITS, Slot, epoch_age, epoch_at},
 };
 use navigator_core::plan::transition::Change;
@@ -32,7 +32,7 @@ const YOUNGEST: u16 = 7;
 pub(super) struct Windows {
     /// A window is over when it is older, in epochs.
     epochs: u16,
-    /// Units of time after which a silent flow is forgotten.
+    /// Units of [`flow::time`] after which a silent flow is forgotten.
     lifetime: u32,
     pub(super) figures: WindowFigures,
     /// Number of the pass after which more windows may be closed early: what a closed window
@@ -55,7 +55,7 @@ impl Windows {
         }
     }
 
-    /// Units of time after which a silent flow is forgotten.
+    /// Units of [`flow::time`] after which a silent flow is forgotten.
     pub(super) const fn lifetime(&self) -> u32 {
         self.lifetime
     }
@@ -215,14 +215,12 @@ impl<S: Store> Plane<S> {
                 vip.windows.count(new, 1);
             }
         }
-        let units = u32::from(epochs) * EPOCH_UNITS;
+        let units = (u32::from(epochs) * EPOCH_UNITS).div_ceil(TIME_UNIT);
         for set in 0..self.store.sizes().flow_sets {
             for at in (0..WAYS).map(|way| flow_entry(set, way)) {
-                if self.store.load(Table::Flows, at) > BUSY {
-                    let old = FlowWord(self.store.load(Table::Flows, at + 1));
-                    let time = old.time().wrapping_sub(units);
-                    let new = FlowWord::new(old.backend(), old.is_established(), time);
-                    self.store.store(Table::Flows, at + 1, new.0);
+                let word = FlowWord(self.store.load(Table::Flows, at));
+                if word != FlowWord::FREE {
+                    self.store.store(Table::Flows, at, word.aged(units).0);
                 }
             }
         }

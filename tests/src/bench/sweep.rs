@@ -35,8 +35,8 @@ pub(super) fn longest_sweep_ms() -> Result<(f64, f64)> {
     let mut random = 1u64;
     for entry in 0..store.sizes().flow_sets as usize * WAYS {
         random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        store.store(Table::Flows, entry * 2 + 1, FlowWord::new(2, true, 0).0);
-        store.store(Table::Flows, entry * 2, random | 2);
+        let word = FlowWord::new((random >> 32) as u32, 2, true, 0);
+        store.store(Table::Flows, entry, word.0);
     }
     let mut longest = Vec::with_capacity(PASSES);
     for _ in 0..PASSES {

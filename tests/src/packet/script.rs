@@ -14,7 +14,7 @@ use super::{
 };
 use anyhow::{Context, Result, ensure};
 use navigator_common::{
-    flow::{FREE, FlowWord, WAYS, lifetime},
+    flow::{FlowWord, WAYS, lifetime},
     reason::{Event, Reason},
 };
 use navigator_core::model::{ForwardMode, Protocol, UdpPolicy};
@@ -24,7 +24,7 @@ use navigator_user::dataplane::{
 };
 use std::net::SocketAddr;
 
-/// Coarse time units after which a silent flow is forgotten: two hours and ten minutes.
+/// Units of a flow's time after which a silent flow is forgotten: two hours and ten minutes.
 pub const LIFETIME: u32 = lifetime((2 * 60 + 10) * 60);
 /// The set of the flow cache that all flows fall into.
 const SET: u64 = 7;
@@ -324,22 +324,21 @@ impl Scene<'_> {
 
     fn age_flows(&self, units: u32) {
         let store = self.bed.store();
-        for entry in flow_entries().filter(|&entry| store.load(Table::Flows, entry) != FREE) {
-            let word = FlowWord(store.load(Table::Flows, entry + 1));
-            let time = word.time().wrapping_sub(units);
-            let aged = FlowWord::new(word.backend(), word.is_established(), time);
-            store.store(Table::Flows, entry + 1, aged.0);
+        for entry in 0..FLOW_ENTRIES {
+            let word = FlowWord(store.load(Table::Flows, entry));
+            if word != FlowWord::FREE {
+                store.store(Table::Flows, entry, word.aged(units).0);
+            }
         }
     }
     fn forget_flows(&self) {
-        for entry in flow_entries() {
-            self.bed.store().store(Table::Flows, entry, FREE);
-            self.bed.store().store(Table::Flows, entry + 1, 0);
+        for entry in 0..FLOW_ENTRIES {
+            self.bed
+                .store()
+                .store(Table::Flows, entry, FlowWord::FREE.0);
         }
     }
 }
 
-/// The word of each entry of the flow cache that holds its fingerprint; the flow's word follows.
-fn flow_entries() -> impl Iterator<Item = usize> {
-    (0..SIZES.flow_sets as usize * WAYS).map(|entry| entry * 2)
-}
+/// Entries of the flow cache.
+const FLOW_ENTRIES: usize = SIZES.flow_sets as usize * WAYS;

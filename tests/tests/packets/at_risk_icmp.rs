@@ -69,20 +69,14 @@ fn a_flow_of_a_dead_backend_stays_as_it_is_remembered() -> Result<()> {
 /// Four half-open flows fill the set; errors about them do not save them from a fifth.
 #[test]
 fn a_half_open_flow_stays_half_open() -> Result<()> {
-    play_tcp(&[
+    let mut steps = vec![
         table(&[(A, Active)], AtRest),
         table(&[(B, Active), (A, Active)], AtRisk),
-        tcp(1, Syn, B, &[FlowRemembered]),
-        tcp(2, Syn, B, &[FlowRemembered]),
-        tcp(3, Syn, B, &[FlowRemembered]),
-        tcp(4, Syn, B, &[FlowRemembered]),
-        quoted(1, B, &[FlowHit]),
-        quoted(2, B, &[FlowHit]),
-        quoted(3, B, &[FlowHit]),
-        quoted(4, B, &[FlowHit]),
-        tcp(5, Syn, B, &[FlowRemembered]),
-        Remembered(4),
-    ])
+    ];
+    steps.extend((1..=8).map(|flow| tcp(flow, Syn, B, &[FlowRemembered])));
+    steps.extend((1..=8).map(|flow| quoted(flow, B, &[FlowHit])));
+    steps.extend([tcp(9, Syn, B, &[FlowRemembered]), Remembered(8)]);
+    play_tcp(&steps)
 }
 
 #[test]

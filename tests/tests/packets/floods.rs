@@ -57,7 +57,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// At most two flows fall into a set of four.
+    /// At most two flows fall into a set of eight.
     fn establish(&mut self, old: SocketAddr, new: SocketAddr) -> Result<()> {
         let mut of_set: HashMap<u64, u32> = HashMap::new();
         let family = self.family;

@@ -87,40 +87,31 @@ fn sticky_leaves_a_dead_backend_for_good() -> Result<()> {
 /// A flow of one datagram gives way; one that went on does not.
 #[test]
 fn sticky_forgets_single_datagrams_first() -> Result<()> {
-    play_udp(
-        Sticky,
-        &[
-            table(&[(A, Active)], AtRest),
-            udp(1, A, &[FlowRemembered]),
-            udp(1, A, &[FlowHit]),
-            udp(2, A, &[FlowRemembered]),
-            udp(3, A, &[FlowRemembered]),
-            udp(4, A, &[FlowRemembered]),
-            udp(5, A, &[FlowRemembered]),
-            udp(6, A, &[FlowRemembered]),
-            udp(7, A, &[FlowRemembered]),
-            udp(8, A, &[FlowRemembered]),
-            Remembered(4),
-            udp(1, A, &[FlowHit]),
-        ],
-    )
+    let mut steps = vec![
+        table(&[(A, Active)], AtRest),
+        udp(1, A, &[FlowRemembered]),
+        udp(1, A, &[FlowHit]),
+    ];
+    steps.extend((2..=16).map(|flow| udp(flow, A, &[FlowRemembered])));
+    steps.extend([Remembered(8), udp(1, A, &[FlowHit])]);
+    play_udp(Sticky, &steps)
 }
 
 #[test]
 fn sticky_forwards_what_finds_no_room() -> Result<()> {
     let mut steps = vec![table(&[(A, Active)], AtRest)];
-    for flow in 1..=4 {
+    for flow in 1..=8 {
         steps.extend([udp(flow, A, &[FlowRemembered]), udp(flow, A, &[FlowHit])]);
     }
     steps.extend([
-        udp(5, A, &[FlowSetFull]),
+        udp(9, A, &[FlowSetFull]),
         table(&[(B, Active), (A, Active)], AtRest),
-        udp(5, B, &[FlowSetFull]),
+        udp(9, B, &[FlowSetFull]),
         udp(1, A, &[FlowHit]),
-        udp(4, A, &[FlowHit]),
+        udp(8, A, &[FlowHit]),
         Silence(LIFETIME + 1),
-        udp(5, B, &[FlowRemembered]),
-        udp(5, B, &[FlowHit]),
+        udp(9, B, &[FlowRemembered]),
+        udp(9, B, &[FlowHit]),
     ]);
     play_udp(Sticky, &steps)
 }

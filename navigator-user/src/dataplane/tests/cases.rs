@@ -180,8 +180,7 @@ fn a_backend_id_waits_for_its_flows() {
     plane
         .apply(&web(&[(A, Role::Active), (B, Role::Active)], &[0, 1]))
         .unwrap();
-    store.store(Table::Flows, 11, FlowWord::new(1, true, 0).0);
-    store.store(Table::Flows, 10, 77);
+    store.store(Table::Flows, 11, FlowWord::new(77, 1, true, 0).0);
     plane.apply(&web(&[(B, Role::Active)], &[0, 0])).unwrap();
     plane.sweep();
     assert_eq!(
@@ -216,15 +215,14 @@ fn a_tunnel_with_another_source_keeps_slots_flows_and_figures() {
             ..Traffic::default()
         },
     );
-    store.store(Table::Flows, 11, FlowWord::new(1, true, 9).0);
-    store.store(Table::Flows, 10, 77);
+    store.store(Table::Flows, 11, FlowWord::new(77, 1, true, 9).0);
 
     plane.set_next_hop(host(A), Some(hop(A, 1))).unwrap();
     assert_eq!(slots(&store, 2), [Slot::steady(2), Slot::steady(2)]);
     plane.sweep();
     assert_eq!(
         FlowWord(store.load(Table::Flows, 11)),
-        FlowWord::new(2, true, 9)
+        FlowWord::new(77, 2, true, 9)
     );
     let backend = &plane.figures().vips[0].backends[0];
     assert_eq!((backend.slots, backend.packets, backend.bytes), (2, 5, 300));

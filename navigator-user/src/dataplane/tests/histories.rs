@@ -16,7 +16,7 @@ use crate::dataplane::{
 use navigator_common::{
     addr::Addr,
     backend::{BackendInfo, BackendWord, PathWord},
-    flow::{BUSY, FREE, FlowWord},
+    flow::{FlowWord, WAYS},
     mac,
     quic::QuicKey,
     slot::{Slot, epoch_age, epoch_at},
@@ -53,8 +53,8 @@ struct History {
     store: MemoryStore,
     plans: BTreeMap<VipKey, VipPlan>,
     hops: HashMap<IpAddr, NextHop>,
-    /// By fingerprint.
-    flows: HashMap<u64, Remembered>,
+    /// By tag.
+    flows: HashMap<u32, Remembered>,
     /// Flows whose run has chosen a backend and not stored it yet.
     late: Vec<Remembered>,
     /// Runs that are under way.
@@ -199,8 +199,8 @@ impl History {
 
     /// Sweeps while runs renew the flows that they found just before the sweep came by them.
     fn sweep(&mut self) {
-        let words: Vec<FlowWord> = (0..SIZES.flow_sets as usize * 4)
-            .map(|entry| FlowWord(self.store.load(Table::Flows, entry * 2 + 1)))
+        let words: Vec<FlowWord> = (0..SIZES.flow_sets as usize * WAYS)
+            .map(|entry| FlowWord(self.store.load(Table::Flows, entry)))
             .collect();
         let served: Vec<bool> = words
             .iter()
@@ -212,7 +212,7 @@ impl History {
             .collect();
         self.checked(Dataplane::sweep);
         for (entry, (word, served)) in words.into_iter().zip(served).enumerate() {
-            let at = entry * 2 + 1;
+            let at = entry;
             if served && self.store.load(Table::Flows, at) != word.0 && self.random(2) == 0 {
                 self.store.store(Table::Flows, at, word.0);
             }
@@ -268,10 +268,10 @@ impl History {
             return;
         }
         let flow = Remembered {
-            entry: set as usize * 4 + self.random(4),
+            entry: set as usize * WAYS + self.random(WAYS),
             vip,
             instance: instance(&self.store, id).1,
-            word: FlowWord::new(id, true, 7),
+            word: FlowWord::new(0, id, true, 7),
         };
         self.late.push(flow);
         if !late {
@@ -281,11 +281,10 @@ impl History {
 
     fn store_late_flows(&mut self) {
         for flow in std::mem::take(&mut self.late) {
-            let fingerprint = 2 + self.random(1 << 40) as u64;
-            self.store
-                .store(Table::Flows, flow.entry * 2 + 1, flow.word.0);
-            self.store.store(Table::Flows, flow.entry * 2, fingerprint);
-            self.flows.insert(fingerprint, flow);
+            let tag = self.random(1 << 31) as u32;
+            let word = FlowWord::new(tag, flow.word.backend(), true, flow.word.time());
+            self.store.store(Table::Flows, flow.entry, word.0);
+            self.flows.insert(tag, flow);
         }
     }
 
@@ -368,17 +367,17 @@ impl History {
 
     /// A remembered flow leads to the instance that it was remembered for, or nowhere.
     fn check_flows(&self, vip_ids: &HashMap<u16, VipKey>) {
-        for entry in 0..SIZES.flow_sets as usize * 4 {
-            let fingerprint = self.store.load(Table::Flows, entry * 2);
-            let id = FlowWord(self.store.load(Table::Flows, entry * 2 + 1)).backend();
-            if fingerprint <= BUSY || id == 0 {
+        for entry in 0..SIZES.flow_sets as usize * WAYS {
+            let flow = FlowWord(self.store.load(Table::Flows, entry));
+            if flow == FlowWord::FREE {
                 continue;
             }
+            let id = flow.backend();
             let word = BackendWord(self.store.load(Table::Backends, id as usize * 8));
             if !word.is_usable() {
                 continue;
             }
-            let flow = &self.flows[&fingerprint];
+            let flow = &self.flows[&flow.tag()];
             let (vip, address) = instance(&self.store, id);
             assert_eq!(address, flow.instance);
             let vip = vip_ids.get(&vip);
@@ -492,8 +491,7 @@ fn check_empty(plane: &mut MemoryDataplane, store: &MemoryStore) {
             "{table:?} is not empty"
         );
     }
-    for entry in 0..SIZES.flow_sets as usize * 4 {
-        let word = FlowWord(store.load(Table::Flows, entry * 2 + 1));
-        assert!(store.load(Table::Flows, entry * 2) == FREE || word.backend() == 0);
+    for entry in 0..SIZES.flow_sets as usize * WAYS {
+        assert_eq!(store.load(Table::Flows, entry), FlowWord::FREE.0);
     }
 }

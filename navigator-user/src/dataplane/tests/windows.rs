@@ -7,7 +7,7 @@ use crate::dataplane::{
     store::{Sizes, Store, Table, flow_entry},
 };
 use navigator_common::{
-    flow::{FREE, FlowWord},
+    flow::{FlowWord, tag, time},
     slot::{EPOCH_UNITS, Slot},
 };
 use navigator_core::model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey};
@@ -71,13 +71,12 @@ impl World {
     fn remember(&self, set: u32, way: usize, slot: u32, id: u32) {
         let hash = ((u64::from(slot) << 32).div_ceil(SLOTS.into()) + 1) << 32 | u64::from(set);
         let at = flow_entry(set, way);
-        let word = FlowWord::new(id, true, self.store.now());
-        self.store.store(Table::Flows, at + 1, word.0);
-        self.store.store(Table::Flows, at, hash);
+        let word = FlowWord::new(tag(hash), id, true, time(self.store.now()));
+        self.store.store(Table::Flows, at, word.0);
     }
 
     fn remembers(&self, set: u32, way: usize) -> bool {
-        self.store.load(Table::Flows, flow_entry(set, way)) != FREE
+        self.store.load(Table::Flows, flow_entry(set, way)) != FlowWord::FREE.0
     }
 
     fn sweeps(&mut self, count: usize) {
