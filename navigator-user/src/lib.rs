@@ -12,6 +12,7 @@ pub mod config;
 
 pub mod daemon;
 pub mod dataplane;
+pub mod events;
 pub mod logging;
 pub mod netlink;
 pub mod probes;

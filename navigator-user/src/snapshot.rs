@@ -280,7 +280,7 @@ impl InstanceView {
 }
 
 /// [`Ports`] as they are written.
-fn ports() -> utoipa::openapi::schema::Schema {
+pub(crate) fn ports() -> utoipa::openapi::schema::Schema {
     use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
     let number = ObjectBuilder::new().schema_type(Type::Integer);
     let number = number.minimum(Some(0)).maximum(Some(65_535));

@@ -21,7 +21,7 @@ pub struct Problem {
 }
 
 /// The body of a problem.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProblemBody {
     /// Always `about:blank`: [`ProblemBody::reason`] tells problems apart.
     #[serde(rename = "type")]
@@ -65,7 +65,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no_route",
-            "there is no such resource; the API begins at /v1/snapshot",
+            "there is no such resource; /v1/openapi.json lists those that there are",
         )
     }
 
@@ -75,6 +75,11 @@ impl Problem {
             "no_method",
             "this resource does not know this method; the Allow header lists those that it knows",
         )
+    }
+
+    pub(super) fn too_large() -> Self {
+        let detail = format!("the body is longer than {} bytes", super::MAX_BODY);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
 
     pub(super) fn timed_out(limit: Duration) -> Self {
@@ -136,8 +141,7 @@ impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         let status = rejection.status();
         if status == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!("the body is longer than {} bytes", super::MAX_BODY);
-            return Self::new(status, "too_large", detail);
+            return Self::too_large();
         }
         Self::new(status, "bad_body", rejection.body_text())
     }

@@ -51,6 +51,14 @@ pub enum Line {
     },
 }
 
+/// Packets as they come, a line of JSON each: `begin`, then `packet` and `lost`, then `end`.
+#[utoipa::path(
+    get,
+    path = "/v1/trace",
+    params(Query),
+    responses((status = OK, body = String, content_type = "application/x-ndjson")),
+    security(("token" = ["operate"]))
+)]
 pub(super) async fn trace(
     State(state): State<ApiState>,
     query: Result<extract::Query<Query>, QueryRejection>,

@@ -97,11 +97,21 @@ pub enum Command {
     /// Make this host a good backend for direct server return.
     #[command(subcommand)]
     Backend(super::backend::BackendCommand),
+    /// Tokens for those who call the API over TLS.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Tokens.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make one: print it once, and the hash that the configuration is to have.
+    New,
 }
 
 /// How readers print.

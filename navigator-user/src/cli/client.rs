@@ -2,7 +2,7 @@
 
 use super::failure::{Exit, Failure};
 use crate::{
-    api::{ProblemBody, SEQ_HEADER},
+    api::{INDEX_HEADER, ProblemBody},
     snapshot::Snapshot,
 };
 use bytes::{Bytes, BytesMut};
@@ -120,22 +120,22 @@ impl Client {
         self.parse(&answer.body)
     }
 
-    /// Reads a JSON document of a newer snapshot than `after`, or whatever there is
-    /// after `wait`; returns the snapshot's number with it.
-    pub async fn get_after<T: DeserializeOwned>(
+    /// Reads a JSON document with another index than `index`, or whatever there is
+    /// after `wait`; returns its index with it.
+    pub async fn get_changed<T: DeserializeOwned>(
         &self,
         path: &str,
-        after: Option<u64>,
+        index: Option<u64>,
         wait: Duration,
     ) -> ClientResult<(u64, T)> {
-        let path = match after {
-            Some(after) => format!("{path}?after={after}&wait={}", wait.as_secs()),
+        let path = match index {
+            Some(index) => format!("{path}?index={index}&wait={}", wait.as_secs()),
             None => path.to_owned(),
         };
         let limit = ANSWER_TIMEOUT + wait;
         let answer = self.send_within(limit, Method::GET, &path, Bytes::new());
         let answer = answer.await?;
-        Ok((answer.seq, self.parse(&answer.body)?))
+        Ok((answer.index, self.parse(&answer.body)?))
     }
 
     /// Writes a document.
@@ -210,15 +210,15 @@ impl Client {
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> ClientResult<Answer> {
         let (answer, _connection) = self.open(method, path, body).await?;
         let (head, body) = answer.into_parts();
-        let seq = head.headers.get(SEQ_HEADER);
-        let seq = seq.and_then(|value| value.to_str().ok()?.parse().ok());
+        let index = head.headers.get(INDEX_HEADER);
+        let index = index.and_then(|value| value.to_str().ok()?.parse().ok());
         let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body
             .map_err(|error| self.broken(error.to_string()))?
             .to_bytes();
         if head.status.is_success() {
-            let seq = seq.unwrap_or(0);
-            return Ok(Answer { seq, body });
+            let index = index.unwrap_or(0);
+            return Ok(Answer { index, body });
         }
         Err(self.refused(head.status, &body))
     }
@@ -312,7 +312,7 @@ impl LineStream {
 }
 
 struct Answer {
-    seq: u64,
+    index: u64,
     body: Bytes,
 }
 

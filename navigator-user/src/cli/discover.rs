@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 enum Source {
     Daemon {
         client: Client,
-        /// Number of the snapshot that was seen last.
+        /// Index of what was seen last.
         seen: Option<u64>,
     },
     Etcd(EtcdRegistry),
@@ -99,7 +99,7 @@ impl Source {
             Self::Etcd(etcd) => from_etcd(etcd, name).await,
             Self::Daemon { client, seen } => {
                 let path = format!("/v1/services/{name}");
-                let answer = client.get_after(&path, *seen, WAIT).await;
+                let answer = client.get_changed(&path, *seen, WAIT).await;
                 // After trouble the next answer may come from another daemon, which counts anew.
                 *seen = answer.as_ref().ok().map(|(seq, _)| *seq);
                 answer

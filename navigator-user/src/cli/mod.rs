@@ -18,6 +18,7 @@ mod register;
 pub mod render;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trace;
 mod vip;
 
@@ -27,7 +28,7 @@ use crate::{
     config::{Config, DEFAULT_PINS},
     daemon, logging,
 };
-use args::{Cli, Command, ConfigCommand, DetachArgs, RunArgs};
+use args::{Cli, Command, ConfigCommand, DetachArgs, RunArgs, TokenCommand};
 use clap::{CommandFactory, Parser};
 use client::Client;
 use failure::{Exit, Failure, Outcome};
@@ -92,6 +93,7 @@ async fn carry_out(socket: &Path, command: Command) -> Outcome<ExitCode> {
         }
         Command::Instance(command) => orders::order(&client, command).await,
         Command::Vip(command) => vip::vip(&client, command).await,
+        Command::Token(TokenCommand::New) => token::new(),
         Command::Completions { shell } => completions(shell),
     }
     .map(|()| ExitCode::SUCCESS)

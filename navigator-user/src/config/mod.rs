@@ -5,6 +5,7 @@
 //! `[[vip]]` and `[[service]]` blocks become the same registry entries that
 //! anybody else would write ([`Config::entries`]) and pass the same validation.
 
+mod api;
 mod blocks;
 mod json;
 mod nat;
@@ -18,13 +19,18 @@ mod tests;
 
 pub use problem::{ConfigError, Problem};
 
+use crate::api::{
+    Limits,
+    access::{Principal, Rate},
+    tls::TlsFiles,
+};
 use crate::dataplane::{kernel::Attach, nat::Timeouts, store::Sizes, tunnel::TunnelSettings};
 use navigator_core::{entry::Cidr, health};
 use reader::{Reader, Section};
 use std::{
     fs::File,
     io::{self, Read},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -69,6 +75,8 @@ pub struct Config {
     pub tunnels: TunnelSettings,
     /// What mode `nat` needs of this host.
     pub nat: NatConfig,
+    /// Who reaches the API how, besides by the socket.
+    pub api: ApiConfig,
     /// What looks wrong and is allowed.
     pub warnings: Vec<Problem>,
     vips: Vec<(String, Vec<u8>)>,
@@ -85,6 +93,28 @@ pub struct NatConfig {
     pub ports: Option<(u16, u16)>,
     /// How long silent flows live.
     pub timeouts: Timeouts,
+}
+
+/// Who reaches the API how, besides by the socket.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ApiConfig {
+    /// TLS listeners.
+    pub listeners: Vec<Face>,
+    /// Who may do what there.
+    pub access: Vec<Principal>,
+    /// How many connections there may be, on the socket and on each listener.
+    pub limits: Limits,
+    /// How many requests each address may make of the listeners.
+    pub rate: Rate,
+}
+
+/// One TLS listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Face {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it shows and trusts.
+    pub files: TlsFiles,
 }
 
 /// Who answers for the VIPs on the network.

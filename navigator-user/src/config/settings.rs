@@ -1,7 +1,7 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, blocks, nat,
+    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, api, blocks, nat,
     reader::Section,
     values::{choice, cidr, duration, endpoint, interface, number, path, sources},
 };
@@ -43,6 +43,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let nat = nat::read(&mut root);
     let limits = limits(&mut root, !nat.addresses.is_empty());
     let tunnels = tunnels(&mut root);
+    let api = api::read(&mut root);
     let measures = blocks::Measures {
         rules: Rules {
             backend_cidrs: backend_cidrs.clone(),
@@ -70,6 +71,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         limits,
         tunnels,
         nat,
+        api,
         warnings: Vec::new(),
         vips: blocks.vips,
         instances: blocks.instances,

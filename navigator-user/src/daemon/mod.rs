@@ -1,11 +1,11 @@
 //! `navigator run`: puts the parts together, and `navigator detach`.
 
 mod announcer;
+mod faces;
 mod identity;
 
 use crate::{
     announce::address::AddressHolder,
-    api::{self, ApiState},
     config::{Announce, Config, RegistryConfig},
     dataplane::{
         Dataplane,
@@ -48,20 +48,13 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
     let registry = open_registry(&config)?;
     let nat = nat_settings(&config).await?;
     let rules = rules(&config).await?;
-    let listener = api::bind(&config.socket)?;
-    let (snapshots, readers) = watch::channel((0, Arc::new(starting(&*registry))));
+    let listeners = faces::listen(&config).await?;
+    let (snapshots, readers) =
+        watch::channel((faces::first_number(), Arc::new(starting(&*registry))));
     let tracers = Arc::<Hub>::default();
-    let state = ApiState {
-        snapshots: readers,
-        registry: registry.clone(),
-        config_keys: Arc::new(config.entries().into_iter().map(|(key, _)| key).collect()),
-        rules: Arc::new(rules.clone()),
-        tracers: tracers.clone(),
-    };
-    let (end_api, mut api_ends) = watch::channel(false);
-    let api = tokio::spawn(async move {
-        api::serve(listener, state, async { stopped(&mut api_ends).await }).await
-    });
+    let state = faces::state(&config, readers, registry.clone(), &rules, tracers.clone());
+    let (end_api, api_ends) = watch::channel(false);
+    let api = tokio::spawn(faces::serve(listeners, state, config.api.clone(), api_ends));
 
     let work = work(
         &config,

@@ -144,6 +144,17 @@ pub trait Registry: Send + Sync + 'static {
         value: Vec<u8>,
     ) -> BoxFuture<'a, RegistryResult<Vec<u8>>>;
 
+    /// Writes one key (or, without a value, deletes it) if it was last written at revision
+    /// `expected`; 0 stands for a key that does not exist. `false` if that is not so. After a
+    /// failure on the way the answer may be `false` though it was done.
+    fn exchange<'a>(
+        &'a self,
+        key: &'a str,
+        expected: i64,
+        value: Option<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> BoxFuture<'a, RegistryResult<bool>>;
+
     /// Deletes one key; `false` if there was none.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RegistryResult<bool>>;
 

@@ -20,8 +20,9 @@ use std::{
 pub const MAX_DURATION: Duration = Duration::from_secs(600);
 
 /// What is wanted, as it is typed and as it stands in a query.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Query {
     /// Name of a VIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,6 +96,24 @@ async fn run(registry: &dyn Registry) -> Record {
     record.answer("nothing", list(registry, "/services/x/", base).await);
     record.answer("all", list(registry, "", base).await);
 
+    let modified = |entries: Vec<Entry>| entries.first().map_or(0, |entry| entry.modified);
+    let revision = modified(registry.list(ONE).await.unwrap().0);
+    for (name, expected, value) in [
+        ("exchanged late", revision - 1, Some("late")),
+        ("exchanged what is there as new", 0, Some("new")),
+        ("exchanged", revision, Some("exchanged")),
+        ("deleted the wrong version", revision, None),
+    ] {
+        let value = value.map(|value| value.as_bytes().to_vec());
+        let done = registry.exchange(ONE, expected, value, None).await;
+        record.answer(name, done.unwrap());
+    }
+    let revision = modified(registry.list(ONE).await.unwrap().0);
+    let deleted = registry.exchange(ONE, revision, None, None).await;
+    record.answer("deleted this version", deleted.unwrap());
+    let created = registry.exchange(ONE, 0, Some(b"created".to_vec()), None);
+    record.answer("created", created.await.unwrap());
+
     let lease = registry.grant(Duration::from_secs(60)).await.unwrap();
     put(ONE, "leased", Some(lease)).await.unwrap();
     put(VIP, "leased", Some(lease)).await.unwrap();

@@ -18,7 +18,14 @@ use navigator_common::reason::Reason;
 use std::collections::BTreeMap;
 use text::{Kind, Text};
 
-pub(super) async fn metrics(State(state): State<ApiState>) -> Response {
+/// The snapshot in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = OK, body = String)),
+    security(("token" = ["read"]))
+)]
+pub(in crate::api) async fn metrics(State(state): State<ApiState>) -> Response {
     let (_, snapshot) = state.snapshots.borrow().clone();
     let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, render(&snapshot)).into_response()

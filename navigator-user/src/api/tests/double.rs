@@ -1,7 +1,8 @@
 //! A registry in memory and a daemon's API over it.
 
 use crate::{
-    api::{ApiState, bind, fixture, serve},
+    api::{self, ApiState, Limits, Listener, access::Rate, bind, fixture, serve},
+    events::{self, EventLog},
     registry::{Entry, LeaseId, Registry, RegistryError, RegistryEvent, RegistryResult},
     snapshot::Snapshot,
     trace::hub::Hub,
@@ -123,6 +124,27 @@ impl Registry for Double {
         .boxed()
     }
 
+    fn exchange<'a>(
+        &'a self,
+        key: &'a str,
+        expected: i64,
+        value: Option<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> BoxFuture<'a, RegistryResult<bool>> {
+        async move {
+            let modified = i64::from(self.store()?.entries.contains_key(key));
+            if modified != expected {
+                return Ok(false);
+            }
+            match value {
+                Some(value) => self.put(key, value, lease).await?,
+                None => drop(self.store()?.entries.remove(key)),
+            }
+            Ok(true)
+        }
+        .boxed()
+    }
+
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RegistryResult<bool>> {
         async move { Ok(self.store()?.entries.remove(key).is_some()) }.boxed()
     }
@@ -182,16 +204,27 @@ impl Daemon {
         let (snapshots, receiver) = watch::channel((7, Arc::new(snapshot)));
         let listed = ["/services/web/10.0.0.1:80", "/navigator/vips/web"];
         let tracers = Arc::<Hub>::default();
+        let events = Arc::new(EventLog::new(100));
+        tokio::spawn(events::follow(receiver.clone(), events.clone()));
         let state = ApiState {
             snapshots: receiver,
             registry: registry.clone(),
             config_keys: Arc::new(listed.map(str::to_owned).into()),
             rules: Arc::new(Rules::default()),
             tracers: tracers.clone(),
+            events: events.clone(),
+            leases: Arc::default(),
         };
+        let router = api::router(state, Vec::new(), Rate::default());
         let (stop, stopped) = oneshot::channel();
         let listener = bind(&socket)?;
-        let task = tokio::spawn(serve(listener, state, stopped.map(drop)));
+        let listener = Listener::Unix(listener);
+        let task = tokio::spawn(serve(
+            listener,
+            router,
+            Limits::default(),
+            stopped.map(drop),
+        ));
         Ok(Self {
             registry,
             snapshots,
@@ -205,10 +238,20 @@ impl Daemon {
 
     /// Asks for `line`, for example `GET /livez`.
     pub(crate) async fn ask(&self, line: &str, body: &str) -> anyhow::Result<Answer> {
+        self.ask_with(line, "", body).await
+    }
+
+    /// The same with further header lines.
+    pub(crate) async fn ask_with(
+        &self,
+        line: &str,
+        headers: &str,
+        body: &str,
+    ) -> anyhow::Result<Answer> {
         let mut stream = UnixStream::connect(&self.socket).await?;
         let length = body.len();
         let request = format!(
-            "{line} HTTP/1.1\r\nHost: navigator\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{line} HTTP/1.1\r\nHost: navigator\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();

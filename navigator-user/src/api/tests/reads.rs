@@ -15,7 +15,7 @@ async fn the_snapshot_is_given_whole_with_its_number() -> Test {
     let answer = daemon.ask("GET /v1/snapshot", "").await?;
     assert_eq!(answer.status, 200);
     assert!(
-        answer.head.contains("x-navigator-seq: 7"),
+        answer.head.contains("x-navigator-index: 7"),
         "{}",
         answer.head
     );
@@ -28,7 +28,7 @@ async fn the_snapshot_is_given_whole_with_its_number() -> Test {
 #[tokio::test]
 async fn a_blocking_read_returns_the_newer_snapshot() -> Test {
     let daemon = Daemon::start()?;
-    let read = daemon.ask("GET /v1/snapshot?after=7&wait=60", "");
+    let read = daemon.ask("GET /v1/snapshot?index=7&wait=60", "");
     let publish = async {
         // Time for the read to have begun; if it had not, it would see the newer one all the same.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -40,7 +40,7 @@ async fn a_blocking_read_returns_the_newer_snapshot() -> Test {
     published?;
     let answer = answer?;
     assert!(
-        answer.head.contains("x-navigator-seq: 8"),
+        answer.head.contains("x-navigator-index: 8"),
         "{}",
         answer.head
     );
@@ -52,14 +52,14 @@ async fn a_blocking_read_returns_the_newer_snapshot() -> Test {
 async fn a_blocking_read_ends_with_what_there_is() -> Test {
     let daemon = Daemon::start()?;
     for query in [
-        "?after=7",
-        "?after=7&wait=0.05",
-        "?after=6&wait=60",
+        "?index=7",
+        "?index=7&wait=0.05",
+        "?index=6&wait=60",
         "?wait=60",
     ] {
         let answer = daemon.ask(&format!("GET /v1/snapshot{query}"), "").await?;
         assert_eq!(answer.status, 200, "{query}");
-        assert!(answer.head.contains("x-navigator-seq: 7"), "{query}");
+        assert!(answer.head.contains("x-navigator-index: 7"), "{query}");
     }
     daemon.stop().await
 }
@@ -68,12 +68,12 @@ async fn a_blocking_read_ends_with_what_there_is() -> Test {
 async fn a_query_that_makes_no_sense_is_refused() -> Test {
     let daemon = Daemon::start()?;
     for query in [
-        "after=x",
+        "index=x",
         "wait=61",
         "wait=-1",
         "wait=NaN",
-        "aftr=1",
-        "after=1&after=2",
+        "indx=1",
+        "index=1&index=2",
     ] {
         let answer = daemon.ask(&format!("GET /v1/snapshot?{query}"), "").await?;
         assert_eq!(answer.problem()?, (400, "bad_query".to_owned()), "{query}");

@@ -76,7 +76,7 @@ async fn unknown_routes_and_methods_are_problems() -> Test {
 #[tokio::test]
 async fn more_clients_than_connections_are_served_in_turn() -> Test {
     let daemon = Daemon::start()?;
-    let asks = (0..300).map(|_| daemon.ask("GET /v1/snapshot?after=7&wait=0.2", ""));
+    let asks = (0..300).map(|_| daemon.ask("GET /v1/snapshot?index=7&wait=0.2", ""));
     for answer in futures::future::join_all(asks).await {
         assert_eq!(answer?.status, 200);
     }
@@ -90,7 +90,7 @@ async fn the_end_does_not_wait_for_blocking_reads() -> Test {
     let receivers = daemon.snapshots.receiver_count();
     let reader = tokio::spawn(async move {
         crate::cli::client::Client::new(&socket)
-            .get_after::<serde_json::Value>(
+            .get_changed::<serde_json::Value>(
                 "/v1/snapshot",
                 Some(7),
                 std::time::Duration::from_secs(60),

@@ -109,7 +109,7 @@ async fn what_the_configuration_lists_can_only_be_given_orders() -> Test {
     for answer in [put, delete] {
         assert_eq!(answer.problem()?, (409, "in_config".to_owned()));
         assert!(
-            answer.body.contains("navigator instance drain"),
+            answer.body.contains("navigator instances drain"),
             "{answer:?}"
         );
     }

@@ -96,12 +96,23 @@ fn what_the_example_comments_out_are_the_defaults() {
         .take_while(|line| !line.starts_with("[[vip]]"))
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.contains(" = ") && !rest.contains("etcd") => rest,
-            Some(section @ ("[limits]" | "[tunnel]" | "[nat]")) => section,
+            Some(section @ ("[limits]" | "[tunnel]" | "[nat]" | "[api]")) => section,
             _ => line,
         })
         .filter(|line| {
             // These have no default that could be written down.
-            let examples = ["backend_cidrs", "endpoints", "addresses", "ports"];
+            let examples = [
+                "backend_cidrs",
+                "endpoints",
+                "address",
+                "ports",
+                "certificate",
+                "key",
+                "client_ca",
+                "name",
+                "token_sha256",
+                "roles",
+            ];
             !examples.iter().any(|key| line.starts_with(key))
         })
         .map(|line| format!("{line}\n"))

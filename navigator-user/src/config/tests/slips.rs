@@ -86,6 +86,18 @@ fn each_slip_is_told_with_place_key_value_and_cure() {
             r#"3:14: nat.addresses = "127.0.0.1": not the address of a host; name an address that backends reach this host by, for example "192.0.2.2""#,
         ),
         (
+            "[[api.access]]\nname = \"a\"\ntoken_sha256 = \"nvt_secret\"\nroles = [\"read\"]",
+            "4:16: api.access.token_sha256: not the hash of a token; write the 64 hexadecimal digits that `navigator token new` prints, never the token",
+        ),
+        (
+            "[[api.access]]\nname = \"a\"\ncertificate = \"a.example\"\nroles = [\"write\"]",
+            r#"5:10: api.access.roles = "write": no role; use "read", "operate" or "register:PATTERN" with a service name in which * stands for any characters"#,
+        ),
+        (
+            "[[api.listen]]\naddress = \":7443\"\ncertificate = \"/a\"\nkey = \"/b\"",
+            r#"3:11: api.listen.address = ":7443": not an address with a port; write an IP address and a port, for example "0.0.0.0:7443" or "[::]:7443""#,
+        ),
+        (
             "[nat]\nports = \"80-90\"",
             r#"3:9: nat.ports = "80-90": ports below 1024 belong to the system's services; write first and last port, at least 1024, as "1024-32767""#,
         ),

@@ -126,6 +126,30 @@ impl EmbeddedRegistry {
         .await
     }
 
+    async fn exchange_entry(
+        &self,
+        key: &str,
+        expected: i64,
+        value: Option<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> RegistryResult<bool> {
+        let (action, key) = (|| format!("exchange {key}"), key.to_owned());
+        self.write(action, move |state| {
+            if state.modified(&key) != expected {
+                return Ok((Batch::default(), false));
+            }
+            let batch = match value {
+                Some(value) => {
+                    check(&key, &value)?;
+                    state.put(key, value, lease.map(|lease| lease.0))?
+                }
+                None => state.delete(&key),
+            };
+            Ok((batch, true))
+        })
+        .await
+    }
+
     async fn delete_entry(&self, key: &str) -> RegistryResult<bool> {
         let (action, key) = (|| format!("delete {key}"), key.to_owned());
         self.write(action, move |state| {
@@ -245,6 +269,16 @@ impl Registry for EmbeddedRegistry {
         value: Vec<u8>,
     ) -> BoxFuture<'a, RegistryResult<Vec<u8>>> {
         Box::pin(self.put_absent(key, value))
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        key: &'a str,
+        expected: i64,
+        value: Option<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> BoxFuture<'a, RegistryResult<bool>> {
+        Box::pin(self.exchange_entry(key, expected, value, lease))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RegistryResult<bool>> {

@@ -105,6 +105,11 @@ impl State {
         self.entries.get(key).map(|stored| stored.value.clone())
     }
 
+    /// When a key was last written; 0 if it does not exist.
+    pub(super) fn modified(&self, key: &str) -> i64 {
+        self.entries.get(key).map_or(0, |stored| stored.modified)
+    }
+
     pub(super) fn list(&self, prefix: &str) -> Vec<Entry> {
         self.entries
             .range(prefix.to_owned()..)

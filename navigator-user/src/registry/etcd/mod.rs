@@ -114,6 +114,30 @@ impl EtcdRegistry {
         })
     }
 
+    async fn exchange_entry(
+        &self,
+        key: &str,
+        expected: i64,
+        value: Option<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> RegistryResult<bool> {
+        let answer = self
+            .link
+            .call(&format!("exchange {key}"), lease, |client| {
+                let bound = lease.map(|lease| PutOptions::new().with_lease(lease.0));
+                let change = match value.clone() {
+                    Some(value) => TxnOp::put(key, value, bound),
+                    None => TxnOp::delete(key, None),
+                };
+                let txn = Txn::new()
+                    .when([Compare::mod_revision(key, CompareOp::Equal, expected)])
+                    .and_then([change]);
+                async move { client.kv_client().txn(txn).await }
+            })
+            .await?;
+        Ok(answer.succeeded())
+    }
+
     async fn value(&self, key: &str) -> RegistryResult<Option<Vec<u8>>> {
         let answer = self
             .link
@@ -209,6 +233,16 @@ impl Registry for EtcdRegistry {
         value: Vec<u8>,
     ) -> BoxFuture<'a, RegistryResult<Vec<u8>>> {
         Box::pin(self.put_absent(key, value))
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        key: &'a str,
+        expected: i64,
+        value: Option<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> BoxFuture<'a, RegistryResult<bool>> {
+        Box::pin(self.exchange_entry(key, expected, value, lease))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RegistryResult<bool>> {
