@@ -200,7 +200,30 @@ pub struct ServiceView {
     pub instances: Vec<InstanceView>,
 }
 
+/// A service in the list of all.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServiceSummary {
+    /// Name.
+    pub name: String,
+    /// Number of the snapshot in which it changed last.
+    pub index: u64,
+    /// How many instances it has.
+    pub instances: usize,
+    /// How many of them take new clients: healthy, with a weight, and no order against it.
+    pub available: usize,
+}
+
 impl ServiceView {
+    /// It in the list of all.
+    pub fn summary(&self) -> ServiceSummary {
+        ServiceSummary {
+            name: self.name.clone(),
+            index: self.index,
+            instances: self.instances.len(),
+            available: self.instances.iter().filter(|i| i.takes_new()).count(),
+        }
+    }
+
     /// Whether another view shows anything else than what single checks found.
     pub fn same_for_clients(&self, other: &Self) -> bool {
         let pairs = self.instances.iter().zip(&other.instances);

@@ -31,7 +31,6 @@ mod vips;
 
 pub(crate) use leases::{Grant, Granted};
 pub use problem::{Problem, ProblemBody};
-pub use read::ServiceSummary;
 pub use server::{Limits, Listener, serve};
 pub use socket::{BindError, GROUP, bind};
 
@@ -44,6 +43,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use http_body_util::{BodyExt, Limited};
 use navigator_core::entry::Rules;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -64,6 +64,10 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Time after which a write, or the reading of its body, has failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How much of a body that is too long is read before the answer, and for how long at most.
+const SWALLOWED: usize = 1 << 20;
+const SWALLOW_TIME: Duration = Duration::from_secs(1);
 
 /// What the API reads and writes.
 #[derive(Clone)]
@@ -157,6 +161,10 @@ async fn announced_length(request: Request, next: Next) -> Response {
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BODY as u64) {
+        // A client that sends first and reads then would see a broken connection in place of the answer.
+        let mut body = Limited::new(request.into_body(), SWALLOWED);
+        let swallow = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(SWALLOW_TIME, swallow).await;
         return Problem::too_large().into_response();
     }
     next.run(request).await

@@ -4,7 +4,7 @@ use super::{
     ApiState, INDEX_HEADER, Problem,
     blocking::{Blocking, BlockingQuery, json, tagged_json},
 };
-use crate::snapshot::{InstanceView, ServiceView, Snapshot, VipView};
+use crate::snapshot::{InstanceView, ServiceSummary, ServiceView, Snapshot, VipView};
 use axum::{
     extract::{
         Path, Query, State,
@@ -13,21 +13,8 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-
-/// A service in the list of all.
-#[derive(Serialize, Deserialize, ToSchema)]
-pub struct ServiceSummary {
-    /// Name.
-    pub name: String,
-    /// Number of the snapshot in which it changed last.
-    pub index: u64,
-    /// How many instances it has.
-    pub instances: usize,
-    /// How many of them take new clients: healthy, with a weight, and no order against it.
-    pub available: usize,
-}
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 /// Which instances are asked for.
 #[derive(Deserialize, IntoParams)]
@@ -82,13 +69,7 @@ pub(super) async fn services(
     let (_, snapshot) = query
         .read(&state, |_, snapshot| snapshot.services_index)
         .await?;
-    let services = snapshot.services.iter().map(|service| ServiceSummary {
-        name: service.name.clone(),
-        index: service.index,
-        instances: service.instances.len(),
-        available: service.instances.iter().filter(|i| i.takes_new()).count(),
-    });
-    let services: Vec<_> = services.collect();
+    let services: Vec<_> = snapshot.services.iter().map(|s| s.summary()).collect();
     tagged_json(snapshot.services_index, "", &headers, &services)
 }
 

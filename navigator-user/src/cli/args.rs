@@ -56,14 +56,23 @@ pub enum Command {
         #[command(flatten)]
         reader: ReaderArgs,
     },
-    /// Show the instances of one service or of all.
-    Services {
+    /// Look at services, register and deregister their instances.
+    #[command(subcommand)]
+    Services(ServicesCommand),
+    /// Give orders for an instance, whatever it registered.
+    #[command(subcommand)]
+    Instances(InstancesCommand),
+    /// Show what the checks say: the verdict, since when, and what the last check found, when, and
+    /// how long it took. Fails with 5 if any instance that is shown is unhealthy.
+    Health {
         /// Name of a service.
         name: Option<ServiceName>,
         /// How to print.
         #[command(flatten)]
         reader: ReaderArgs,
     },
+    /// Show what happened: registrations, verdicts, orders, VIPs, refused entries.
+    Events(EventsArgs),
     /// List the instances of a service that take new clients: address, weight, labels.
     Discover {
         /// Name of the service.
@@ -75,20 +84,9 @@ pub enum Command {
         #[command(flatten)]
         etcd: EtcdArgs,
     },
-    /// Keep an instance registered until this command is ended (SIGTERM, SIGINT).
-    Register(RegisterArgs),
-    /// Take an instance out of the registry.
-    Deregister {
-        /// Which instance.
-        #[command(flatten)]
-        instance: InstanceArgs,
-        /// Where the registry is.
-        #[command(flatten)]
-        etcd: EtcdArgs,
-    },
-    /// Give orders for an instance, whatever it registered.
-    #[command(subcommand)]
-    Instance(InstanceCommand),
+    /// Keep an instance registered until this command is ended (SIGTERM, SIGINT), or for as long as
+    /// another command runs and passes its check.
+    Register(Box<RegisterArgs>),
     /// Set or remove a VIP.
     #[command(subcommand)]
     Vip(VipCommand),
@@ -132,8 +130,76 @@ pub enum Format {
     #[default]
     #[value(alias = "text")]
     Table,
+    /// For people, with all there is.
+    Wide,
     /// For programs; with --watch, one document a line.
     Json,
+    /// For programs and people.
+    Yaml,
+}
+
+impl Format {
+    /// Whether it is a table.
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
+/// Services.
+#[derive(Subcommand, Debug)]
+pub enum ServicesCommand {
+    /// List the services, with how many instances each has.
+    List(ReaderArgs),
+    /// Show the instances of a service.
+    Get {
+        /// Name of the service.
+        name: ServiceName,
+        /// Show the entries that were refused, and why, in place of the instances.
+        #[arg(long)]
+        rejected: bool,
+        /// How to print.
+        #[command(flatten)]
+        reader: ReaderArgs,
+    },
+    /// Register an instance until it is deregistered (`navigator register` keeps one registered
+    /// while something runs).
+    Register {
+        /// What to register.
+        #[command(flatten)]
+        entry: EntryArgs,
+        /// Where the registry is.
+        #[command(flatten)]
+        etcd: EtcdArgs,
+    },
+    /// Take an instance out of the registry.
+    Deregister {
+        /// Which instance.
+        #[command(flatten)]
+        instance: InstanceArgs,
+        /// Where the registry is.
+        #[command(flatten)]
+        etcd: EtcdArgs,
+    },
+}
+
+/// Which events are shown, and how.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Go on with what happens, until interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what happened after the event of this number.
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub after: u64,
+    /// Only what concerns this service.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<ServiceName>,
+    /// Only what concerns this VIP.
+    #[arg(long, value_name = "NAME")]
+    pub vip: Option<ServiceName>,
+    /// A line of text, or a document.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
 }
 
 /// Which packets are shown, and how. Without a filter: all that are for a VIP.
@@ -199,9 +265,27 @@ pub struct InstanceArgs {
     pub address: SocketAddr,
 }
 
-/// What to register.
+/// What to register, and for how long.
 #[derive(Args, Debug)]
 pub struct RegisterArgs {
+    /// What to register.
+    #[command(flatten)]
+    pub entry: EntryArgs,
+    /// Time after which it is gone when this command dies without a word.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
+    pub ttl: Duration,
+    /// Where the registry is.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+    /// A command to run: it is registered once it passes its check and deregistered before it is
+    /// stopped; signals are passed on to it, and its exit code is this command's.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// What stands in the registry of an instance.
+#[derive(Args, Debug)]
+pub struct EntryArgs {
     /// Which instance.
     #[command(flatten)]
     pub instance: InstanceArgs,
@@ -220,21 +304,17 @@ pub struct RegisterArgs {
     /// What it writes into its QUIC connection ids, in hexadecimal digits; may be repeated.
     #[arg(long, value_name = "HEX")]
     pub quic_server_id: Vec<ServerId>,
-    /// Time after which it is gone when this command dies without a word.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
-    pub ttl: Duration,
-    /// Where the registry is.
-    #[command(flatten)]
-    pub etcd: EtcdArgs,
 }
 
 /// Orders for an instance.
 #[derive(Subcommand, Debug)]
-pub enum InstanceCommand {
+pub enum InstancesCommand {
     /// Give it no new flows; it keeps those that it has for the VIP's drain time.
     Drain(InstanceArgs),
-    /// End its drain.
+    /// End its drain or its maintenance.
     Enable(InstanceArgs),
+    /// Give it no flows at all; those that it has go to others.
+    Maintenance(InstanceArgs),
     /// Give it another weight than it registered.
     Weight {
         /// Which instance.

@@ -3,6 +3,7 @@
 use super::failure::{Exit, Failure};
 use crate::{
     api::{INDEX_HEADER, ProblemBody},
+    events::Event,
     snapshot::Snapshot,
 };
 use bytes::{Bytes, BytesMut};
@@ -207,6 +208,12 @@ impl Client {
         Err(self.refused(head.status, &body.to_bytes()))
     }
 
+    /// Reads server-sent events for as long as they come.
+    pub async fn events(&self, path: &str) -> ClientResult<EventStream> {
+        let lines = self.stream(path).await?;
+        Ok(EventStream { lines })
+    }
+
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> ClientResult<Answer> {
         let (answer, _connection) = self.open(method, path, body).await?;
         let (head, body) = answer.into_parts();
@@ -290,10 +297,14 @@ pub struct LineStream {
 impl LineStream {
     /// The next one; `None` after the last. May be cut short: nothing is lost.
     pub async fn next<T: DeserializeOwned>(&mut self) -> ClientResult<Option<T>> {
+        let line = self.next_line().await?;
+        line.map(|line| self.client.parse(&line)).transpose()
+    }
+
+    async fn next_line(&mut self) -> ClientResult<Option<BytesMut>> {
         loop {
             if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
-                let line = self.text.split_to(end + 1);
-                return self.client.parse(&line).map(Some);
+                return Ok(Some(self.text.split_to(end + 1)));
             }
             if self.text.len() > MAX_LINE {
                 return Err(self
@@ -308,6 +319,23 @@ impl LineStream {
                 self.text.extend_from_slice(data);
             }
         }
+    }
+}
+
+/// Server-sent events as they come.
+pub struct EventStream {
+    lines: LineStream,
+}
+
+impl EventStream {
+    /// The next one; `None` when the daemon ended the stream.
+    pub async fn next(&mut self) -> ClientResult<Option<Event>> {
+        while let Some(line) = self.lines.next_line().await? {
+            if let Some(data) = line.strip_prefix(b"data: ") {
+                return self.lines.client.parse(data).map(Some);
+            }
+        }
+        Ok(None)
     }
 }
 

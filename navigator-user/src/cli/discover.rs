@@ -181,8 +181,8 @@ fn page(service: &ServiceView, source: &Source, args: ReaderArgs) -> Outcome<Str
         );
     }
     match args.output {
-        Format::Json => output::json(&taking, args.watch),
-        Format::Table => Ok(taking.into_iter().map(line).collect()),
+        Format::Table | Format::Wide => Ok(taking.into_iter().map(line).collect()),
+        format => output::document(&taking, format, args.watch),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod client;
 pub mod config;
 mod discover;
+mod events;
 pub mod failure;
 mod lease_client;
 mod orders;
@@ -21,6 +22,8 @@ mod tests;
 mod token;
 mod trace;
 mod vip;
+mod wrap;
+mod yaml;
 
 pub use lease_client::SocketRegistry;
 
@@ -28,7 +31,7 @@ use crate::{
     config::{Config, DEFAULT_PINS},
     daemon, logging,
 };
-use args::{Cli, Command, ConfigCommand, DetachArgs, RunArgs, TokenCommand};
+use args::{Cli, Command, ConfigCommand, DetachArgs, RunArgs, ServicesCommand, TokenCommand};
 use clap::{CommandFactory, Parser};
 use client::Client;
 use failure::{Exit, Failure, Outcome};
@@ -81,22 +84,46 @@ async fn carry_out(socket: &Path, command: Command) -> Outcome<ExitCode> {
         Command::Backends { vip, reader } => {
             readers::show(&client, &View::Backends(vip), reader).await
         }
-        Command::Services { name, reader } => {
-            readers::show(&client, &View::Services(name), reader).await
+        Command::Services(command) => services(&client, command).await,
+        Command::Instances(command) => orders::order(&client, command).await,
+        Command::Health { name, reader } => {
+            let view = View::Health(name.clone());
+            readers::show(&client, &view, reader).await?;
+            readers::must_be_healthy(&client, name.as_ref()).await
         }
+        Command::Events(args) => events::events(&client, &args).await,
         Command::Discover { name, reader, etcd } => {
             discover::discover(client, &name, reader, &etcd).await
         }
-        Command::Register(args) => register::register(socket, args).await,
-        Command::Deregister { instance, etcd } => {
-            register::deregister(&client, &instance.key(), &etcd).await
-        }
-        Command::Instance(command) => orders::order(&client, command).await,
+        Command::Register(args) => return register::register(socket, *args).await,
         Command::Vip(command) => vip::vip(&client, command).await,
         Command::Token(TokenCommand::New) => token::new(),
         Command::Completions { shell } => completions(shell),
     }
     .map(|()| ExitCode::SUCCESS)
+}
+
+async fn services(client: &Client, command: ServicesCommand) -> Outcome {
+    match command {
+        ServicesCommand::List(reader) => readers::show(client, &View::Services, reader).await,
+        ServicesCommand::Get {
+            name,
+            rejected,
+            reader,
+        } => {
+            let view = match rejected {
+                true => View::Rejected(name),
+                false => View::Service(name),
+            };
+            readers::show(client, &view, reader).await
+        }
+        ServicesCommand::Register { entry, etcd } => {
+            register::register_for_good(client, &entry, &etcd).await
+        }
+        ServicesCommand::Deregister { instance, etcd } => {
+            register::deregister(client, &instance.key(), &etcd).await
+        }
+    }
 }
 
 async fn run_daemon(args: &RunArgs) -> Outcome {

@@ -1,7 +1,7 @@
-//! `instance drain`, `enable`, `weight`: an operator's orders.
+//! `instances drain`, `enable`, `maintenance`, `weight`: an operator's orders.
 
 use super::{
-    args::{InstanceArgs, InstanceCommand, WeightOrder},
+    args::{InstanceArgs, InstancesCommand, WeightOrder},
     client::Client,
     failure::{Failure, Outcome},
 };
@@ -9,7 +9,7 @@ use crate::snapshot::ServiceView;
 use navigator_core::model::{InstanceKey, Order};
 
 /// Gives one order; what was ordered before and is not named stays.
-pub(super) async fn order(client: &Client, command: InstanceCommand) -> Outcome {
+pub(super) async fn order(client: &Client, command: InstancesCommand) -> Outcome {
     let key = key(&command);
     let path = format!("/v1/orders/{key}");
     let before = match client.get::<Order>(&path).await {
@@ -35,10 +35,11 @@ pub(super) async fn order(client: &Client, command: InstanceCommand) -> Outcome 
     Ok(())
 }
 
-fn key(command: &InstanceCommand) -> InstanceKey {
-    let (InstanceCommand::Drain(instance)
-    | InstanceCommand::Enable(instance)
-    | InstanceCommand::Weight { instance, .. }) = command;
+fn key(command: &InstancesCommand) -> InstanceKey {
+    let (InstancesCommand::Drain(instance)
+    | InstancesCommand::Enable(instance)
+    | InstancesCommand::Maintenance(instance)
+    | InstancesCommand::Weight { instance, .. }) = command;
     instance.key()
 }
 
@@ -72,12 +73,13 @@ async fn must_exist(client: &Client, key: &InstanceKey) -> Outcome {
     )))
 }
 
-fn changed(before: &Order, command: &InstanceCommand) -> Order {
+fn changed(before: &Order, command: &InstancesCommand) -> Order {
     let mut order = before.clone();
     match command {
-        InstanceCommand::Drain(_) => order.drain = true,
-        InstanceCommand::Enable(_) => order.drain = false,
-        InstanceCommand::Weight { weight, .. } => {
+        InstancesCommand::Drain(_) => (order.drain, order.maintenance) = (true, false),
+        InstancesCommand::Enable(_) => (order.drain, order.maintenance) = (false, false),
+        InstancesCommand::Maintenance(_) => (order.drain, order.maintenance) = (false, true),
+        InstancesCommand::Weight { weight, .. } => {
             order.weight = match weight {
                 WeightOrder::Default => None,
                 WeightOrder::Fixed(weight) => Some(*weight),
@@ -90,6 +92,8 @@ fn changed(before: &Order, command: &InstanceCommand) -> Order {
 fn words(order: &Order) -> String {
     let drain = if order.drain {
         "drains"
+    } else if order.maintenance {
+        "is in maintenance"
     } else {
         "takes new flows"
     };
@@ -112,13 +116,13 @@ mod tests {
 
     #[test]
     fn orders_add_up() {
-        let weight = |weight| InstanceCommand::Weight {
+        let weight = |weight| InstancesCommand::Weight {
             instance: instance(),
             weight,
         };
         let mut order = Order::default();
         order = changed(&order, &weight(WeightOrder::Fixed(7)));
-        order = changed(&order, &InstanceCommand::Drain(instance()));
+        order = changed(&order, &InstancesCommand::Drain(instance()));
         assert_eq!(
             order,
             Order {
@@ -127,7 +131,9 @@ mod tests {
                 weight: Some(7)
             }
         );
-        order = changed(&order, &InstanceCommand::Enable(instance()));
+        order = changed(&order, &InstancesCommand::Maintenance(instance()));
+        assert_eq!((order.drain, order.maintenance), (false, true));
+        order = changed(&order, &InstancesCommand::Enable(instance()));
         assert_eq!(
             order,
             Order {

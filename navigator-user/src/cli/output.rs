@@ -31,7 +31,8 @@ pub(super) fn print_frame(text: &str, format: Format) -> Outcome<Reader> {
     }
     match format {
         Format::Json => print(text),
-        Format::Table => print(&format!("{text}\n")),
+        Format::Yaml => print(&format!("---\n{text}")),
+        Format::Table | Format::Wide => print(&format!("{text}\n")),
     }
 }
 
@@ -58,6 +59,25 @@ pub(super) fn json(value: &impl Serialize, stream: bool) -> Outcome<String> {
     };
     text.map(|text| text + "\n")
         .map_err(|error| Failure::error(format!("cannot be written as JSON: {error}")))
+}
+
+/// One of a stream of documents, each set apart from the one before.
+pub(super) fn stream_of(value: &impl Serialize, format: Format) -> Outcome<String> {
+    let text = document(value, format, true)?;
+    Ok(match format {
+        Format::Yaml => format!("---\n{text}"),
+        _ => text,
+    })
+}
+
+/// A document in a format for programs; with `stream` one of many.
+pub(super) fn document(value: &impl Serialize, format: Format, stream: bool) -> Outcome<String> {
+    if format != Format::Yaml {
+        return json(value, stream);
+    }
+    let value = serde_json::to_value(value)
+        .map_err(|error| Failure::error(format!("cannot be written as YAML: {error}")))?;
+    Ok(super::yaml::document(&value))
 }
 
 #[cfg(test)]

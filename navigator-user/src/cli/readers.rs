@@ -1,14 +1,18 @@
-//! `status`, `vips`, `backends`, `services`: views of the snapshot.
+//! `status`, `vips`, `backends`, `services`, `health`: views of the snapshot.
 
 use super::{
     args::{Format, ReaderArgs},
     client::Client,
-    failure::{Failure, Outcome},
+    failure::{Exit, Failure, Outcome},
     output,
     render::{self, Look},
 };
-use crate::snapshot::{ServiceView, Snapshot, VipView};
-use navigator_core::model::ServiceName;
+use crate::snapshot::{RejectedView, ServiceView, Snapshot, VipView};
+use navigator_core::{
+    health::Health,
+    model::{ServiceName, keys},
+};
+use serde::Serialize;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -23,8 +27,14 @@ pub enum View {
     Vips,
     /// The backends of one VIP or of all.
     Backends(Option<String>),
-    /// The instances of one service or of all.
-    Services(Option<ServiceName>),
+    /// The services.
+    Services,
+    /// The instances of one service.
+    Service(ServiceName),
+    /// Entries of one service that were refused.
+    Rejected(ServiceName),
+    /// What the checks say of the instances of one service or of all.
+    Health(Option<ServiceName>),
 }
 
 impl View {
@@ -33,27 +43,74 @@ impl View {
     /// # Errors
     /// The VIP or service that was named does not exist.
     pub fn render(&self, snapshot: &Snapshot, args: ReaderArgs, look: Look) -> Outcome<String> {
-        let table = args.output == Format::Table;
-        let json = args.watch;
+        let table = args.output.is_table();
         match self {
             Self::Status if table => Ok(render::status(look, snapshot)),
-            Self::Status => output::json(snapshot, json),
+            Self::Status => document(snapshot, args),
             Self::Vips if table => Ok(render::vips(look, &snapshot.vips)),
-            Self::Vips => output::json(&snapshot.vips, json),
+            Self::Vips => document(&snapshot.vips, args),
             Self::Backends(name) => {
                 let vips = named_vips(snapshot, name.as_deref())?;
                 if table {
                     return Ok(render::backends(look, &vips));
                 }
-                output::json(&vips, json)
+                document(&vips, args)
             }
-            Self::Services(name) => {
+            Self::Services => {
+                let services: Vec<_> = snapshot.services.iter().map(|s| s.summary()).collect();
+                if table {
+                    return Ok(render::service_list(look, &services));
+                }
+                document(&services, args)
+            }
+            Self::Service(name) => {
+                let services = named_services(snapshot, Some(name))?;
+                if table {
+                    let wide = args.output == Format::Wide;
+                    return Ok(render::services(look, &services, wide));
+                }
+                document(&services[0], args)
+            }
+            Self::Rejected(name) => {
+                let rejected = rejected(snapshot, name);
+                if table {
+                    return Ok(render::rejected(look, &rejected));
+                }
+                document(&rejected, args)
+            }
+            Self::Health(name) => {
                 let services = named_services(snapshot, name.as_ref())?;
                 if table {
-                    return Ok(render::services(look, &services));
+                    return Ok(render::health_of(look, &services, snapshot.daemon.time));
                 }
-                output::json(&services, json)
+                document(&services, args)
             }
+        }
+    }
+}
+
+fn document(value: &impl Serialize, args: ReaderArgs) -> Outcome<String> {
+    output::document(value, args.output, args.watch)
+}
+
+/// The refused entries of a service, and the orders for its instances.
+fn rejected<'a>(snapshot: &'a Snapshot, name: &ServiceName) -> Vec<&'a RejectedView> {
+    let prefixes = [keys::SERVICES, keys::ORDERS].map(|prefix| format!("{prefix}{name}/"));
+    let of_service = |entry: &&RejectedView| prefixes.iter().any(|p| entry.key.starts_with(p));
+    snapshot.rejected.iter().filter(of_service).collect()
+}
+
+/// Fails if any instance of a service, or of all, is unhealthy.
+pub(super) async fn must_be_healthy(client: &Client, name: Option<&ServiceName>) -> Outcome {
+    let snapshot = client.snapshot().await?;
+    let services = named_services(&snapshot, name)?;
+    let instances = services.iter().flat_map(|service| &service.instances);
+    let unhealthy = instances.filter(|instance| instance.health == Health::Unhealthy);
+    match unhealthy.count() {
+        0 => Ok(()),
+        count => {
+            let message = format!("{count} unhealthy");
+            Err(Failure::new(Exit::CheckFailed, message))
         }
     }
 }
@@ -116,7 +173,7 @@ pub(super) async fn show(client: &Client, view: &View, args: ReaderArgs) -> Outc
         frame = match next_frame(client, view, args).await {
             Ok(frame) => frame,
             // The daemon may be started again: what watches it need not be.
-            Err(failure) if args.output == Format::Table => format!("{failure}\n"),
+            Err(failure) if args.output.is_table() => format!("{failure}\n"),
             Err(failure) => {
                 eprintln!("navigator: {failure}");
                 String::new()

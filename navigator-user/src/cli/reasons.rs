@@ -24,8 +24,8 @@ pub(super) struct Meaning {
 pub(super) fn list(format: Format) -> Outcome {
     let all = all();
     let text = match format {
-        Format::Table => render::reasons(Look::of_stdout(), &all),
-        Format::Json => output::json(&all, false)?,
+        Format::Table | Format::Wide => render::reasons(Look::of_stdout(), &all),
+        format => output::document(&all, format, false)?,
     };
     output::print(&text).map(drop)
 }

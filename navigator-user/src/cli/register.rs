@@ -1,10 +1,11 @@
-//! `register`, `deregister`: instances in the registry, through the daemon or straight in etcd.
+//! `register`, `services register`, `services deregister`: instances in the registry, through the daemon or straight in etcd.
 
 use super::{
-    args::{EtcdArgs, RegisterArgs},
+    args::{EntryArgs, EtcdArgs, RegisterArgs},
     client::Client,
     failure::{Exit, Failure, Outcome},
     lease_client::SocketRegistry,
+    wrap,
 };
 use crate::{
     registrant::{LeaseClient, Transition, keep_registered_with},
@@ -18,7 +19,7 @@ use navigator_core::{
     model::{InstanceKey, SERVER_ID_LABEL, keys},
 };
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 impl EtcdArgs {
@@ -56,13 +57,48 @@ impl From<RegistryError> for Failure {
     }
 }
 
-/// Keeps an instance registered until SIGTERM or SIGINT.
-pub(super) async fn register(socket: &Path, args: RegisterArgs) -> Outcome {
-    let stop = stop_signal()?;
+/// Keeps an instance registered until SIGTERM or SIGINT, or for as long as its command runs.
+pub(super) async fn register(socket: &Path, args: RegisterArgs) -> Outcome<ExitCode> {
     match args.etcd.registry() {
-        Some(etcd) => keep(&etcd, &args, stop).await,
-        None => keep(&SocketRegistry::new(socket), &args, stop).await,
+        Some(etcd) => register_in(&etcd, &args).await,
+        None => register_in(&SocketRegistry::new(socket), &args).await,
     }
+}
+
+async fn register_in<C: LeaseClient>(registry: &C, args: &RegisterArgs) -> Outcome<ExitCode> {
+    if args.command.is_empty() {
+        keep(registry, args, stop_signal()?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    wrap::run(registry, args).await
+}
+
+/// Registers an instance until somebody deregisters it.
+pub(super) async fn register_for_good(
+    client: &Client,
+    entry: &EntryArgs,
+    etcd: &EtcdArgs,
+) -> Outcome {
+    let key = entry.instance.key();
+    let value = checked_value(entry)?;
+    match etcd.registry() {
+        Some(etcd) => Registry::put(&etcd, &keys::instance(&key), value, None).await?,
+        None => {
+            let path = format!("/v1/services/{}/instances/{}", key.service, key.address);
+            client.put(&path, value).await?;
+        }
+    }
+    eprintln!("{key}: registered until it is deregistered");
+    Ok(())
+}
+
+/// The value of the entry, which must be a valid one; what it is checked for is as for all.
+pub(super) fn checked_value(entry: &EntryArgs) -> Outcome<Vec<u8>> {
+    let key = entry.instance.key();
+    let value = value(entry).to_string().into_bytes();
+    parse_instance(&keys::instance(&key), &value, true, &Rules::default())
+        .map_err(|rejection| Failure::error(format!("{key}: {}", rejection.detail)))?;
+    Ok(value)
 }
 
 /// Keeps an instance registered until `stop`.
@@ -71,17 +107,15 @@ pub(super) async fn keep<C: LeaseClient>(
     args: &RegisterArgs,
     stop: impl Future,
 ) -> Outcome {
-    let key = args.instance.key();
-    let value = value(args).to_string().into_bytes();
-    parse_instance(&keys::instance(&key), &value, true, &Rules::default())
-        .map_err(|rejection| Failure::error(format!("{key}: {}", rejection.detail)))?;
+    let key = args.entry.instance.key();
+    let value = checked_value(&args.entry)?;
     let report = |transition| eprintln!("{key}: {}", words(transition));
     let path = keys::instance(&key);
     keep_registered_with(registry, &path, value, args.ttl, report, stop).await?;
     Ok(())
 }
 
-fn words(transition: Transition) -> String {
+pub(super) fn words(transition: Transition) -> String {
     match transition {
         Transition::Registered => "registered until this command ends".to_owned(),
         Transition::Lost(why) => format!("not registered for certain: {why}; trying on"),
@@ -104,7 +138,7 @@ fn stop_signal() -> Outcome<impl Future<Output = ()>> {
     })
 }
 
-fn value(args: &RegisterArgs) -> Value {
+fn value(args: &EntryArgs) -> Value {
     let mut value = json!({
         "name": args.instance.name.as_str(),
         "address": args.instance.address.ip(),

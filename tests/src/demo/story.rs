@@ -154,7 +154,7 @@ impl Teller<'_, '_> {
         let since = Instant::now();
         for (service, address) in instances(DRAINED) {
             let address = address.to_string();
-            let args = ["instance", "drain", service, &address];
+            let args = ["instances", "drain", service, &address];
             self.scene.daemon.cli_ok(&args)?;
         }
         self.watch(&step, 6)?;

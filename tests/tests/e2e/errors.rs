@@ -156,11 +156,11 @@ fn naming_what_is_not_there() {
         let ended = daemon.cli(&["backends", "no-such-vip"])?;
         ensure!(ended.code == 3, "{ended:?}");
         says(&ended, &["no-such-vip"])?;
-        let ended = daemon.cli(&["instance", "drain", "web", "10.0.0.1:99"])?;
+        let ended = daemon.cli(&["instances", "drain", "web", "10.0.0.1:99"])?;
         ensure!(ended.code == 3, "{ended:?}");
         // What the configuration file lists, only the configuration file removes.
         let listed = "10.77.0.21:80";
-        let ended = daemon.cli(&["deregister", "listed", listed])?;
+        let ended = daemon.cli(&["services", "deregister", "listed", listed])?;
         ensure!(ended.code == 1, "{ended:?}");
         says(&ended, &[listed])
     });

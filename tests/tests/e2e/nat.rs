@@ -141,7 +141,7 @@ fn no_connection_breaks() {
         let drained: SocketAddr = (lab::backend(1).0, 80).into();
         let order = |daemon: &Navigator<'_>, what| {
             daemon
-                .cli_ok(&["instance", what, "web4", &drained.to_string()])
+                .cli_ok(&["instances", what, "web4", &drained.to_string()])
                 .map(drop)
         };
         order(&daemon, "drain")?;

@@ -49,12 +49,12 @@ fn a_registered_service_gets_traffic(lab: &Lab, registry: RegistryKind) -> Resul
 
 over_both_registries!(deregister_ends_a_registration, crate::support::plan(2));
 
-/// `navigator deregister` takes out what was put there by hand.
+/// `navigator services deregister` takes out what was put there by hand.
 fn deregister_ends_a_registration(lab: &Lab, registry: RegistryKind) -> Result<()> {
     let web = Web::start(lab, registry, &[100, 100])?;
     ensure!(discovered(&web)? == [address(0), address(1)]);
     let target = address(0).to_string();
-    let args = ["deregister", "web", &target];
+    let args = ["services", "deregister", "web", &target];
     cli_ok(registrant(&web, 0), &[&args[..], &etcd_args(&web)].concat())?;
     discovered_soon(&web, &[address(1)])?;
     web.settle(1)?;

@@ -156,10 +156,10 @@ impl<'lab> Web<'lab> {
         self.daemon.vip_until("web4", what, SOON, is)
     }
 
-    /// Runs `navigator instance ACTION web ADDRESS …`.
+    /// Runs `navigator instances ACTION web ADDRESS …`.
     pub(crate) fn order(&self, action: &str, index: u8, more: &[&str]) -> Result<()> {
         let address = address(index).to_string();
-        let args = [&["instance", action, "web", &address], more].concat();
+        let args = [&["instances", action, "web", &address], more].concat();
         self.daemon.cli_ok(&args).map(drop)
     }
 

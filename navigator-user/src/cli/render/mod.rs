@@ -10,9 +10,10 @@ mod tests;
 mod vips;
 
 pub use backends::backends;
+pub(super) use numbers::clock;
 pub(super) use reasons::reasons;
 pub(super) use services::labels;
-pub use services::services;
+pub use services::{health_of, rejected, service_list, services};
 pub use status::status;
 pub use vips::vips;
 

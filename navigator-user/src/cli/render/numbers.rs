@@ -46,6 +46,17 @@ pub(super) fn percent(part: f64) -> String {
     format!("{:.1}%", part * 100.0)
 }
 
+/// A time of day in UTC, of seconds since 1970: `12:34:56Z`.
+pub(in crate::cli) fn clock(time: f64) -> String {
+    let second = if time.is_finite() {
+        time.max(0.0) as u64
+    } else {
+        0
+    } % 86_400;
+    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
 /// A time, in its two largest units: `5s`, `3m 20s`, `2d 4h`.
 pub(super) fn duration(seconds: f64) -> String {
     let all = if seconds.is_finite() {

@@ -99,7 +99,7 @@ fn services_show_health_and_orders() {
     let snapshot = fixture::snapshot();
     let all: Vec<_> = snapshot.services.iter().map(|service| &**service).collect();
     assert_eq!(
-        services(PLAIN, &all),
+        services(PLAIN, &all, true),
         "\
 SERVICE  INSTANCE     HEALTH     WEIGHT  ORIGIN  ORDER  LAST CHECK  LABELS
 web      10.0.0.1:80  healthy       100  lease   -      HTTP 200    version=1.2 zone=a
@@ -113,7 +113,7 @@ web      10.0.0.3:80  healthy       100  lease   drain  HTTP 200    version=1.2 
 fn an_empty_view_says_so() {
     assert_eq!(vips(PLAIN, &[]), "no VIPs\n");
     assert_eq!(backends(PLAIN, &[]), "no VIPs\n");
-    assert_eq!(services(PLAIN, &[]), "no instances\n");
+    assert_eq!(services(PLAIN, &[], false), "no instances\n");
 }
 
 #[test]

@@ -79,7 +79,7 @@ async fn readers_print_and_name_what_they_do_not_know() -> Test {
     run(&daemon.socket, "discover web").await??;
     for (line, message) in [
         ("backends none", "no VIP \"none\"; there is web, api"),
-        ("services none", "no service \"none\"; there is web"),
+        ("services get none", "no service \"none\"; there is web"),
         ("discover none", "no service none"),
     ] {
         let failure = fail(&daemon.socket, line).await?;
@@ -117,16 +117,16 @@ async fn orders_add_up_in_the_registry() -> Test {
         ("enable web 10.0.0.1:80", None),
     ];
     for (line, wanted) in steps {
-        run(&daemon.socket, &format!("instance {line}")).await??;
+        run(&daemon.socket, &format!("instances {line}")).await??;
         assert_eq!(order().map(|(value, _)| value).as_deref(), wanted, "{line}");
     }
-    let failure = fail(&daemon.socket, "instance drain web 10.0.0.9:80").await?;
+    let failure = fail(&daemon.socket, "instances drain web 10.0.0.9:80").await?;
     assert_eq!(failure.exit, Exit::NotFound);
     assert!(
         failure.message.contains("10.0.0.1:80, 10.0.0.2:80"),
         "{failure}"
     );
-    let failure = fail(&daemon.socket, "instance drain none 10.0.0.9:80").await?;
+    let failure = fail(&daemon.socket, "instances drain none 10.0.0.9:80").await?;
     assert_eq!(failure.exit, Exit::NotFound);
     daemon.stop().await
 }
@@ -200,7 +200,7 @@ async fn a_registration_that_the_daemon_refuses_ends() -> Test {
     )
     .await?;
     assert!(failure.message.contains("must start with '/'"), "{failure}");
-    let failure = fail(&daemon.socket, "deregister web 10.0.0.5:80").await?;
+    let failure = fail(&daemon.socket, "services deregister web 10.0.0.5:80").await?;
     assert_eq!(failure.exit, Exit::NotFound);
     daemon.stop().await
 }

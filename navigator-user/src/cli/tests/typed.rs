@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::cli::args::{Cli, Command, Format, InstanceCommand, VipCommand, WeightOrder};
+use crate::cli::args::{Cli, Command, Format, InstancesCommand, VipCommand, WeightOrder};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::{path::Path, time::Duration};
 
@@ -35,19 +35,22 @@ fn a_registration_is_read() -> Test {
     let Command::Register(args) = cli.command else {
         anyhow::bail!("{cli:?}");
     };
-    assert_eq!(args.instance.key().to_string(), "web/[2001:db8::5]:80");
-    assert_eq!(args.check_http.as_deref(), Some("/health"));
-    assert_eq!((args.weight, args.ttl), (0, Duration::from_secs(120)));
+    assert_eq!(
+        args.entry.instance.key().to_string(),
+        "web/[2001:db8::5]:80"
+    );
+    assert_eq!(args.entry.check_http.as_deref(), Some("/health"));
+    assert_eq!((args.entry.weight, args.ttl), (0, Duration::from_secs(120)));
     assert_eq!(args.etcd.etcd, ["a:1", "http://b:2"]);
     Ok(())
 }
 
 #[test]
 fn orders_and_vips_are_read() -> Test {
-    let cli = parse("navigator instance weight web 10.0.0.1:80 default")?;
+    let cli = parse("navigator instances weight web 10.0.0.1:80 default")?;
     assert!(matches!(
         cli.command,
-        Command::Instance(InstanceCommand::Weight {
+        Command::Instances(InstancesCommand::Weight {
             weight: WeightOrder::Default,
             ..
         })
@@ -83,7 +86,7 @@ fn what_makes_no_sense_is_refused() {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
         ),
         ("navigator stats", ErrorKind::InvalidSubcommand),
-        ("navigator status -o yaml", ErrorKind::InvalidValue),
+        ("navigator status -o xml", ErrorKind::InvalidValue),
         ("navigator discover Web", ErrorKind::ValueValidation),
         (
             "navigator register web localhost:80",
@@ -110,7 +113,7 @@ fn what_makes_no_sense_is_refused() {
             ErrorKind::ArgumentConflict,
         ),
         (
-            "navigator instance weight web 10.0.0.1:80 1001",
+            "navigator instances weight web 10.0.0.1:80 1001",
             ErrorKind::ValueValidation,
         ),
         (

@@ -177,15 +177,19 @@ impl Sink {
         }
         match (self.format, line) {
             (None, _) => Ok(ControlFlow::Continue(())),
-            (Some(Format::Json), line) => output::print(&output::json(line, true)?),
-            (Some(Format::Table), Line::Begin { .. }) => output::print(&self.columns.title()),
-            (Some(Format::Table), Line::Packet(packet)) => {
+            (Some(format @ (Format::Json | Format::Yaml)), line) => {
+                output::print(&output::stream_of(line, format)?)
+            }
+            (Some(Format::Table | Format::Wide), Line::Begin { .. }) => {
+                output::print(&self.columns.title())
+            }
+            (Some(Format::Table | Format::Wide), Line::Packet(packet)) => {
                 output::print(&self.columns.line(self.look, packet))
             }
-            (Some(Format::Table), Line::Lost { packets }) => {
+            (Some(Format::Table | Format::Wide), Line::Lost { packets }) => {
                 output::print(&format!("… {packets} packets more were not told of\n"))
             }
-            (Some(Format::Table), Line::End { .. }) => Ok(ControlFlow::Continue(())),
+            (Some(Format::Table | Format::Wide), Line::End { .. }) => Ok(ControlFlow::Continue(())),
         }
     }
 }
