@@ -9,6 +9,8 @@ mod world;
 
 #[path = "packets/affinity.rs"]
 mod affinity;
+#[path = "packets/again.rs"]
+mod again;
 #[path = "packets/at_risk.rs"]
 mod at_risk;
 #[path = "packets/at_risk_crowd.rs"]

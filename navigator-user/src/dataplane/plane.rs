@@ -109,6 +109,11 @@ impl<S: Store> Plane<S> {
         &self.store
     }
 
+    /// The store, for what nothing else here does.
+    pub(super) const fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// The id of a VIP, if it is in the tables.
     pub fn vip_id(&self, vip: &VipKey) -> Option<u16> {
         Some(self.vips.get(vip)?.id)

@@ -3,8 +3,8 @@
 //! the books are closed after many; the sums must agree all the same.
 
 use super::judge::Fate;
-use navigator_common::reason::{COUNTERS, Event, Reason, Verdict};
-use navigator_user::dataplane::{kernel::KernelStore, store::Store as _};
+use navigator_common::reason::{Event, Reason, Verdict};
+use navigator_user::dataplane::kernel::KernelStore;
 use std::collections::BTreeMap;
 
 /// Packets by verdict, and bytes sent to backends and, by NAT, to clients.
@@ -97,7 +97,7 @@ impl Books {
 }
 
 fn counters(store: &KernelStore) -> Vec<u64> {
-    (0..COUNTERS).map(|index| store.counter(index)).collect()
+    store.reason_counters().sums().flatten().collect()
 }
 
 fn summed(store: &KernelStore, counters: &[u64]) -> Sums {
@@ -110,12 +110,11 @@ fn summed(store: &KernelStore, counters: &[u64]) -> Sums {
             Verdict::Reply => sums.replied += count,
         }
     }
-    for id in 0..store.sizes().backends {
-        let traffic = store.traffic(id);
-        sums.forwarded = sums.forwarded.wrapping_add(traffic.packets);
-        sums.bytes = sums.bytes.wrapping_add(traffic.bytes);
-        sums.returned = sums.returned.wrapping_add(traffic.reply_packets);
-        sums.returned_bytes = sums.returned_bytes.wrapping_add(traffic.reply_bytes);
+    for [packets, bytes, replies, reply_bytes] in store.backend_counters().sums() {
+        sums.forwarded = sums.forwarded.wrapping_add(packets);
+        sums.bytes = sums.bytes.wrapping_add(bytes);
+        sums.returned = sums.returned.wrapping_add(replies);
+        sums.returned_bytes = sums.returned_bytes.wrapping_add(reply_bytes);
     }
     sums
 }

@@ -2,9 +2,10 @@
 //! filled, by BPF_PROG_TEST_RUN.
 
 use super::{
-    addresses::{Family, LOCAL_MAC, host_mac},
+    addresses::{Family, host_mac},
     counters::Counters,
     expect::{Action, GUE_PORT, Outcome},
+    loaded::{self, Lent, Loaded, Observed},
 };
 use anyhow::{Context, Result, ensure};
 use aya::{
@@ -20,7 +21,7 @@ use navigator_user::dataplane::{
     Applied, DEFAULT_WINDOW, Dataplane, NOBODY, NextHop, Steering, VipPlan, VipSettings,
     kernel::{Filters, KernelDataplane, KernelSettings, KernelStore, LoadedProgram, Records},
     nat::NatSettings,
-    store::{Sizes, Store as _, Table},
+    store::{Sizes, Table},
     tunnel::TunnelSettings,
 };
 use std::{
@@ -48,6 +49,9 @@ pub const SIZES: Sizes = Sizes {
     flow_sets: 64,
     nat_flows: 1,
 };
+
+/// The tables that the program writes.
+const REMEMBERING: [Table; 2] = [Table::Flows, Table::Fragments];
 
 /// Room in front of and behind a frame that comes out.
 const GROWTH: usize = 256;
@@ -78,19 +82,14 @@ pub fn vip(address: SocketAddr, protocol: Protocol, mode: ForwardMode) -> VipSet
 
 /// The data plane and the programs on it.
 pub struct Bed {
-    plane: KernelDataplane,
-    egress: u8,
-    program: LoadedProgram,
-    observed: Option<Observed>,
+    loaded: Lent,
+    /// The program that writes down packets is ready.
+    observed: bool,
+    /// It is used instead of the other one.
     looking: bool,
     does_nat: bool,
-}
-
-/// The program that writes down packets, used instead of the other one.
-struct Observed {
-    program: LoadedProgram,
-    filters: Filters,
-    records: Records,
+    /// The counters, if nothing has changed them since they were read.
+    counters: Option<Counters>,
 }
 
 /// The filter that asks for every packet.
@@ -145,7 +144,7 @@ impl Bed {
             "packet tables load BPF programs: run them as root"
         );
         let does_nat = !nat.sources.is_empty();
-        let mut plane = KernelDataplane::open(KernelSettings {
+        let loaded = loaded::take(KernelSettings {
             pins: None,
             interfaces: Vec::new(),
             hash_key: HASH_KEY,
@@ -155,15 +154,12 @@ impl Bed {
             tunnels,
             nat,
         })?;
-        let egress = plane.make_interface_for_test(IFINDEX, LOCAL_MAC)?;
-        let program = plane.load_program_for_test(LOCAL_MAC, egress)?;
         Ok(Self {
-            plane,
-            egress,
-            program,
-            observed: None,
+            loaded,
+            observed: false,
             looking: false,
             does_nat,
+            counters: None,
         })
     }
 
@@ -172,25 +168,19 @@ impl Bed {
     /// # Errors
     /// If the kernel refuses the program.
     pub fn observe(&mut self, filter: &TraceFilter) -> Result<()> {
-        let (program, mut filters, records) =
-            self.plane.load_traced_for_test(LOCAL_MAC, self.egress)?;
-        filters.set(0, filter)?;
-        self.observed = Some(Observed {
-            program,
-            filters,
-            records,
-        });
+        self.loaded.observe()?.filters.set(0, filter)?;
+        self.observed = true;
         self.looking = true;
         Ok(())
     }
 
-    /// From now on frames are run through the program that [`Bed::observe`] loaded, or again
+    /// From now on frames are run through the program of [`Bed::observe`], or again
     /// through the ordinary one.
     ///
     /// # Errors
-    /// If the kernel refuses the program, which is loaded if none was.
+    /// If the kernel refuses the program.
     pub fn look(&mut self, looking: bool) -> Result<()> {
-        if looking && self.observed.is_none() {
+        if looking && !self.observed {
             self.observe(&EVERYTHING)?;
         }
         self.looking = looking;
@@ -198,17 +188,14 @@ impl Bed {
     }
 
     /// What the program remembers of flows and fragments.
-    pub fn memory(&self) -> Vec<u64> {
-        let store = self.store();
-        remembering()
-            .map(|(table, word)| store.load(table, word))
-            .collect()
+    pub fn memory(&self) -> [Vec<u64>; 2] {
+        REMEMBERING.map(|table| self.store().copy_for_test(table))
     }
 
     /// Lets the program remember what it did when [`Bed::memory`] was called.
-    pub fn remember(&self, memory: &[u64]) {
-        for ((table, word), value) in remembering().zip(memory) {
-            self.store().store(table, word, *value);
+    pub fn remember(&self, memory: &[Vec<u64>; 2]) {
+        for (table, words) in REMEMBERING.into_iter().zip(memory) {
+            self.store().paste_for_test(table, words);
         }
     }
 
@@ -222,13 +209,19 @@ impl Bed {
         self.looking
     }
 
-    /// The filters of the program that [`Bed::observe`] loaded.
+    fn observed(&mut self) -> Result<&mut Observed> {
+        let observed = self.loaded.observed.as_mut();
+        observed
+            .filter(|_| self.observed)
+            .context("nobody observes")
+    }
+
+    /// The filters of the program of [`Bed::observe`].
     ///
     /// # Errors
     /// It was not called.
     pub fn filters(&mut self) -> Result<&mut Filters> {
-        let observed = self.observed.as_mut();
-        Ok(&mut observed.context("nobody observes")?.filters)
+        Ok(&mut self.observed()?.filters)
     }
 
     /// What that program wrote down.
@@ -236,8 +229,7 @@ impl Bed {
     /// # Errors
     /// [`Bed::observe`] was not called.
     pub fn records(&mut self) -> Result<&mut Records> {
-        let observed = self.observed.as_mut();
-        Ok(&mut observed.context("nobody observes")?.records)
+        Ok(&mut self.observed()?.records)
     }
 
     /// Applies a table in which every slot belongs to the first active backend. All of
@@ -276,7 +268,7 @@ impl Bed {
             usable: *role != Role::Dead,
         });
         let owner = |slot| owner(slot).map_or(NOBODY, |index| index as u32);
-        Ok(self.plane.apply(&VipPlan {
+        Ok(self.plane().apply(&VipPlan {
             vip: vip.clone(),
             members: members.collect(),
             table: (0..vip.slots).map(owner).collect(),
@@ -304,7 +296,7 @@ impl Bed {
             on_link: true,
             mtu,
         };
-        Ok(self.plane.set_next_hop(host, Some(hop))?)
+        Ok(self.plane().set_next_hop(host, Some(hop))?)
     }
 
     /// Forgets the way to a host.
@@ -312,12 +304,13 @@ impl Bed {
     /// # Errors
     /// If the data plane refuses.
     pub fn lose(&mut self, host: IpAddr) -> Result<()> {
-        Ok(self.plane.set_next_hop(host, None)?)
+        Ok(self.plane().set_next_hop(host, None)?)
     }
 
     /// The data plane itself.
-    pub const fn plane(&mut self) -> &mut KernelDataplane {
-        &mut self.plane
+    pub fn plane(&mut self) -> &mut KernelDataplane {
+        self.counters = None;
+        &mut self.loaded.plane
     }
 
     /// The program that frames are run through.
@@ -325,21 +318,17 @@ impl Bed {
     /// # Errors
     /// It is not loaded.
     pub fn program_fd(&mut self) -> Result<BorrowedFd<'_>> {
-        let program = match &mut self.observed {
-            Some(observed) if self.looking => &mut observed.program,
-            _ => &mut self.program,
-        };
-        Ok(program.xdp()?.fd()?.as_fd())
+        Ok(self.program().xdp()?.fd()?.as_fd())
     }
 
     /// The words of the tables.
-    pub const fn store(&self) -> &KernelStore {
-        self.plane.store()
+    pub fn store(&self) -> &KernelStore {
+        self.loaded.plane.store()
     }
 
     /// Flows in the cache that are alive.
     pub fn remembered(&self) -> u64 {
-        let tables = self.plane.figures().tables;
+        let tables = self.loaded.plane.figures().tables;
         let mut flows = tables.iter().filter(|(name, ..)| *name == "flows");
         flows.next().map_or(0, |(_, used, _)| *used)
     }
@@ -387,10 +376,15 @@ impl Bed {
         Action::new(result.return_value)
     }
 
-    const fn program(&mut self) -> &mut LoadedProgram {
-        match &mut self.observed {
-            Some(observed) if self.looking => &mut observed.program,
-            _ => &mut self.program,
+    fn program(&mut self) -> &mut LoadedProgram {
+        self.counters = None;
+        let looking = self.looking;
+        let Loaded {
+            program, observed, ..
+        } = &mut *self.loaded;
+        match observed {
+            Some(observed) if looking => &mut observed.program,
+            _ => program,
         }
     }
 
@@ -399,13 +393,18 @@ impl Bed {
     /// # Errors
     /// If the kernel refuses to run it.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
-        let before = Counters::read(self.plane.store());
-        let (action, out) = self.run_uncounted(frame)?;
-        let store = self.plane.store();
+        let before = match self.counters.take() {
+            Some(counters) => counters,
+            None => Counters::read(self.store()),
+        };
+        let (action, frame) = self.run_uncounted(frame)?;
+        let counters = Counters::read(self.store());
+        let counted = counters.since(&before, self.store());
+        self.counters = Some(counters);
         Ok(Outcome {
             action,
-            frame: out,
-            counted: Counters::read(store).since(&before, store),
+            frame,
+            counted,
         })
     }
 
@@ -423,14 +422,4 @@ impl Bed {
         out.truncate(result.data_size_out as usize);
         Ok((Action::new(result.return_value)?, out))
     }
-}
-
-/// The words of the tables that the program writes.
-fn remembering() -> impl Iterator<Item = (Table, usize)> {
-    [Table::Flows, Table::Fragments]
-        .into_iter()
-        .flat_map(|table| {
-            let words = table.entries(&SIZES) as usize * table.entry_words();
-            (0..words).map(move |word| (table, word))
-        })
 }

@@ -3,12 +3,12 @@
 use navigator_common::{
     addr::Addr,
     backend::BackendInfo,
-    reason::{COUNTERS, Event, Reason, Traffic},
+    reason::{Event, Reason},
     vip::PortWord,
 };
 use navigator_core::model::{Ports, Protocol, VipKey};
 use navigator_user::dataplane::{
-    kernel::KernelStore,
+    kernel::{KernelStore, PerCpu},
     store::{Store, Table},
 };
 use std::{
@@ -18,43 +18,32 @@ use std::{
 
 /// All counters at one moment.
 pub(super) struct Counters {
-    reasons: Vec<u64>,
-    traffic: Vec<Traffic>,
+    reasons: PerCpu<1>,
+    traffic: PerCpu<4>,
 }
 
 impl Counters {
     pub(super) fn read(store: &KernelStore) -> Self {
         Self {
-            reasons: (0..COUNTERS).map(|index| store.counter(index)).collect(),
-            traffic: (0..store.sizes().backends)
-                .map(|id| store.traffic(id))
-                .collect(),
+            reasons: store.reason_counters(),
+            traffic: store.backend_counters(),
         }
     }
 
     /// The counters that changed after `before`, by name, and by how much.
     pub(super) fn since(&self, before: &Self, store: &KernelStore) -> BTreeMap<String, u64> {
-        let reasons = self.reasons.iter().zip(&before.reasons).enumerate();
-        let reasons = reasons.map(|(index, (now, then))| (reason(index), now.wrapping_sub(*then)));
-        let traffic = self.traffic.iter().zip(&before.traffic).enumerate();
-        let traffic = traffic.filter(|(_, (now, then))| now != then);
-        let traffic = traffic.flat_map(|(id, (now, then))| {
+        let reasons = self.reasons.changes(&before.reasons);
+        let reasons = reasons.map(|(index, [then], [now])| (reason(index), now.wrapping_sub(then)));
+        let traffic = self.traffic.changes(&before.traffic);
+        let traffic = traffic.flat_map(|(id, then, now)| {
             let name = backend(store, id);
-            [
-                (
-                    format!("{name} packets"),
-                    now.packets.wrapping_sub(then.packets),
-                ),
-                (format!("{name} bytes"), now.bytes.wrapping_sub(then.bytes)),
-                (
-                    format!("{name} replies"),
-                    now.reply_packets.wrapping_sub(then.reply_packets),
-                ),
-                (
-                    format!("{name} reply bytes"),
-                    now.reply_bytes.wrapping_sub(then.reply_bytes),
-                ),
-            ]
+            let fields = ["packets", "bytes", "replies", "reply bytes"];
+            let changes = then.into_iter().zip(now);
+            let changes = changes.map(|(then, now)| now.wrapping_sub(then));
+            fields
+                .into_iter()
+                .zip(changes)
+                .map(move |(field, change)| (format!("{name} {field}"), change))
         });
         reasons
             .chain(traffic)

@@ -13,6 +13,7 @@
 //! | `flow` | the hash of a packet's flow, by the contract's own function |
 //! | `nat` | what full NAT makes of packets |
 //! | `bed`, `counters` | the program over tables that the real writer filled |
+//! | `loaded` | programs that one test after the other gets |
 //! | `record` | whether a traced packet's record is the truth |
 //! | `row`, `diff` | one line of a table, and how a wrong one is told |
 //! | `script` | packets and table changes in sequence |
@@ -28,6 +29,7 @@ pub mod flow;
 pub mod fragment;
 pub mod frame;
 pub mod icmp;
+mod loaded;
 pub mod nat;
 mod record;
 pub mod row;

@@ -37,6 +37,38 @@ impl Mapping {
             length: length.get(),
         })
     }
+
+    /// All words, read at once, not atomically: nobody may write them meanwhile.
+    pub(super) fn copy(&self) -> Vec<u64> {
+        let mut words = vec![0; self.length];
+        // SAFETY: both are `length` words long; a mapping of the kernel's is no part of a vector.
+        unsafe {
+            self.words
+                .as_ptr()
+                .cast::<u64>()
+                .copy_to_nonoverlapping(words.as_mut_ptr(), self.length);
+        }
+        words
+    }
+
+    /// Writes all words at once, not atomically: nobody may read them meanwhile.
+    pub(super) fn paste(&self, words: &[u64]) {
+        let length = self.length.min(words.len());
+        // SAFETY: `length` is within both; a mapping of the kernel's is no part of a slice.
+        unsafe {
+            self.words
+                .as_ptr()
+                .cast::<u64>()
+                .copy_from_nonoverlapping(words.as_ptr(), length);
+        }
+    }
+
+    /// Sets all words to 0.
+    pub(super) fn clear(&mut self) {
+        // SAFETY: the mapping is `length` words long and writable, and nobody of this process
+        // has a reference into it.
+        unsafe { self.words.as_ptr().write_bytes(0, self.length) };
+    }
 }
 
 impl std::ops::Deref for Mapping {

@@ -6,6 +6,7 @@
 //! the links without a gap.
 
 mod attach;
+mod counters;
 mod detach;
 mod drop_log;
 mod error;
@@ -20,8 +21,10 @@ mod tap;
 mod tracers;
 mod verify;
 mod watch;
+mod wipe;
 
 pub use attach::{Attach, InterfaceSettings};
+pub use counters::PerCpu;
 pub use detach::{Detached, Detacher, detach};
 pub use error::OpenError;
 pub use interface::AttachMode;
@@ -43,7 +46,7 @@ use aya::maps::{Array, Map, MapData};
 use load::Globals;
 use navigator_common::{
     hash::HashKey,
-    maps::{META, meta},
+    maps::{META, MapSpec, meta},
     slot::MAX_BACKEND,
 };
 use navigator_core::model::VipKey;
@@ -198,13 +201,7 @@ impl KernelDataplane {
         match &self.dir {
             Some(dir) => load::load(dir.path(), &self.sizes, &globals),
             None => with_private_pins(|dir| {
-                for (spec, map) in self.plane.store().maps() {
-                    map.pin(dir.join(map_pin(*spec)))
-                        .map_err(|error| OpenError::Load {
-                            what: format!("map {}", spec.name),
-                            why: error.to_string(),
-                        })?;
-                }
+                pin_maps(self.plane.store().maps(), dir)?;
                 load::load(dir, &self.sizes, &globals)
             }),
         }
@@ -353,6 +350,17 @@ fn write_identity(store: &KernelStore, settings: &KernelSettings) {
     }
     put(meta::PLAN_SEED, settings.plan_seed);
     put(meta::READY, 1);
+}
+
+fn pin_maps(maps: &[(MapSpec, MapData)], dir: &Path) -> Result<(), OpenError> {
+    for (spec, map) in maps {
+        map.pin(dir.join(map_pin(*spec)))
+            .map_err(|error| OpenError::Load {
+                what: format!("map {}", spec.name),
+                why: error.to_string(),
+            })?;
+    }
+    Ok(())
 }
 
 /// Runs `action` with an empty pin directory, and removes it and all pins in it: the

@@ -2,6 +2,7 @@
 
 use super::{
     KernelSettings,
+    counters::PerCpu,
     error::OpenError,
     interface,
     mapping::Mapping,
@@ -28,7 +29,7 @@ use navigator_common::{
         VIP_PREFIXES,
     },
     quic::QuicKey,
-    reason::Traffic,
+    reason::{COUNTERS, Traffic},
 };
 use nix::time::{ClockId, clock_gettime};
 use std::{
@@ -93,6 +94,38 @@ impl KernelStore {
             collector: collector(&maps, settings)?,
             maps,
         })
+    }
+
+    /// All counters of [`navigator_common::reason`].
+    pub fn reason_counters(&self) -> PerCpu<1> {
+        self.read_counters(REASON_COUNTERS, COUNTERS)
+    }
+
+    /// Packets and bytes under all backend ids, and the same of replies.
+    pub fn backend_counters(&self) -> PerCpu<4> {
+        self.read_counters(BACKEND_COUNTERS, self.sizes.backends)
+    }
+
+    fn read_counters<const WORDS: usize>(&self, spec: MapSpec, entries: u32) -> PerCpu<WORDS> {
+        let map = self.maps.iter().find(|(known, _)| *known == spec);
+        // A look-up of entries that exist fails only without memory; the next one may not.
+        map.and_then(|(_, map)| PerCpu::read(map, entries, self.cpus).ok())
+            .unwrap_or_else(|| PerCpu::zeros(entries, self.cpus))
+    }
+
+    /// All words of a table, while no packet is under way: for tests.
+    pub fn copy_for_test(&self, table: Table) -> Vec<u64> {
+        self.tables[table as usize].copy()
+    }
+
+    /// Makes a table what it was when it was copied, while no packet is under way: for tests.
+    pub fn paste_for_test(&self, table: Table, words: &[u64]) {
+        self.tables[table as usize].paste(words);
+    }
+
+    /// Lets nobody but the caller change the maps from now on.
+    pub(super) fn stop(&mut self) {
+        self.collector = None;
     }
 
     fn trie(&self) -> MutexGuard<'_, LpmTrie<MapData, [u64; 2], u64>> {

@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -14,6 +14,8 @@ use std::{
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_NOEXIST: u64 = 1;
@@ -153,6 +155,57 @@ pub(super) fn lookup_batch(
     let more = found(bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes), libc::ENOENT)?;
     let count = (attributes[4] as u32 as usize).min(keys.len());
     Ok((count, more.then_some(next)))
+}
+
+/// Reads all values of an array, which are as many as there are chunks of `words` in `values`: of a
+/// per-CPU array each with what every CPU has of it.
+pub(super) fn read_array(map: BorrowedFd<'_>, words: usize, values: &mut [u64]) -> io::Result<()> {
+    let mut keys = vec![0u32; values.len() / words];
+    let (mut last, mut done) = (0u32, 0);
+    while done < keys.len() {
+        let begin = last;
+        let mut attributes: Attributes = [0; 16];
+        attributes[0] = if done == 0 {
+            0
+        } else {
+            &raw const begin as u64
+        };
+        attributes[1] = &raw mut last as u64;
+        attributes[2] = keys[done..].as_mut_ptr() as u64;
+        attributes[3] = values[done * words..].as_mut_ptr() as u64;
+        attributes[4] = (keys.len() - done) as u64 | (map.as_raw_fd() as u64) << 32;
+        let more = found(bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes), libc::ENOENT)?;
+        done += attributes[4] as u32 as usize;
+        if !more && done < keys.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// Sets the value of an array's entry.
+pub(super) fn write_entry(map: BorrowedFd<'_>, entry: u32, value: &[u64]) -> io::Result<()> {
+    let mut attributes = [0; 16];
+    attributes[0] = map.as_raw_fd() as u64;
+    attributes[1] = &raw const entry as u64;
+    attributes[2] = value.as_ptr() as u64;
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
+/// Finds a key, whose length must be that of the map's; `false` if the map is empty.
+pub(super) fn first_key(map: BorrowedFd<'_>, key: &mut [u8]) -> io::Result<bool> {
+    let mut attributes = [0; 16];
+    attributes[0] = map.as_raw_fd() as u64;
+    attributes[2] = key.as_mut_ptr() as u64;
+    found(bpf(BPF_MAP_GET_NEXT_KEY, &mut attributes), libc::ENOENT)
+}
+
+/// Takes out what is under a key.
+pub(super) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    let mut attributes = [0; 16];
+    attributes[0] = map.as_raw_fd() as u64;
+    attributes[1] = key.as_ptr() as u64;
+    bpf(BPF_MAP_DELETE_ELEM, &mut attributes).map(drop)
 }
 
 /// Mounts a BPF file system.

@@ -3,7 +3,8 @@
 use super::error::OpenError;
 use aya::{
     Ebpf,
-    maps::{Array, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
+    util::nr_cpus,
 };
 use navigator_common::{
     maps::traced,
@@ -89,6 +90,17 @@ impl Records {
             }
         }
         None
+    }
+
+    /// Forgets them, and the number of those that were lost: for tests that find the program loaded.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_for_test(&mut self) -> io::Result<()> {
+        while self.ring.next().is_some() {}
+        let cpus = nr_cpus().map_err(|(_, error)| error)?;
+        let zeros = PerCpuValues::try_from(vec![0; cpus])?;
+        self.lost.set(0, zeros, 0).map_err(io::Error::other)
     }
 
     /// Records that found the ring full, since the program was loaded.
