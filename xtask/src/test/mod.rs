@@ -44,13 +44,8 @@ fn run(
         match suite {
             Suite::Checks => rows.extend(checks::run(workspace)),
             Suite::Vm => {
-                let kernels = vm::IN_THE_SUITE;
-                rows.extend(vm::run(
-                    workspace,
-                    &kernels,
-                    &vm::Options::everything(extra),
-                    &mut io::stdout(),
-                ));
+                let options = vm::Options::everything(extra);
+                rows.extend(vm::run(workspace, &vm::IN_THE_SUITE, &options));
             }
             Suite::Unit | Suite::File(_) => {
                 let start = Instant::now();

@@ -73,12 +73,6 @@ pub(crate) fn discover(workspace: &Workspace) -> Result<Vec<Suite>> {
         .collect())
 }
 
-/// The suites that run when nobody names any: `vm` must be asked for, because it takes an emulated
-/// machine ten minutes for each kernel.
-fn by_default(suite: &Suite) -> bool {
-    *suite != Suite::Vm
-}
-
 /// The integration tests that Cargo finds in a directory: `NAME.rs` and `NAME/main.rs`.
 fn files(dir: &Path) -> Result<Vec<String>> {
     if !dir.exists() {
@@ -97,13 +91,13 @@ fn files(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Those with these names, or those that run by default if there are no names.
+/// Those with these names, or all if there are no names.
 ///
 /// # Errors
 /// There is no such suite.
 pub(crate) fn choose(all: Vec<Suite>, names: &[String]) -> Result<Vec<Suite>> {
     if names.is_empty() {
-        return Ok(all.into_iter().filter(by_default).collect());
+        return Ok(all);
     }
     let known: Vec<_> = all.iter().map(Suite::to_string).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {

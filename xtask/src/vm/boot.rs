@@ -1,4 +1,8 @@
 //! The machine: an emulated one, so that it boots wherever this runs. It is slow, and right.
+//!
+//! It has one processor. With several, emulated by as many threads, one may still run an instruction
+//! that another has just replaced: now and then a kernel, which replaces its own, panics on the
+//! break point that it puts there meanwhile.
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write},
@@ -16,8 +20,8 @@ use crate::{process, progress::say, test::tally::Tally};
 
 const MEGABYTES: u32 = 2048;
 
-/// Boots, shows the console and counts. A machine that is still running after so many minutes is
-/// turned off.
+/// Boots, shows the console, with `prefix` in front of each line, and counts. A machine that is
+/// still running after so many minutes is turned off.
 ///
 /// # Errors
 /// The emulator cannot be started.
@@ -25,6 +29,7 @@ pub(crate) fn run(
     kernel: &Kernel,
     initramfs: &Path,
     minutes: u32,
+    prefix: &str,
     out: &mut impl Write,
 ) -> Result<Tally> {
     let mut command = command(kernel, initramfs, minutes);
@@ -34,7 +39,7 @@ pub(crate) fn run(
         .spawn()
         .with_context(|| process::cannot_start(&command))?;
     let console = child.stdout.take().context("the emulator has no output")?;
-    let counted = relay(console, out);
+    let counted = relay(console, prefix, out);
     let status = child.wait().context("cannot wait for the emulator")?;
     if !status.success() {
         say(format_args!(
@@ -50,8 +55,8 @@ fn command(kernel: &Kernel, initramfs: &Path, minutes: u32) -> Command {
         // In the foreground, an interrupt reaches the emulator too.
         .args(["--foreground", "--kill-after=5", &format!("{minutes}m")])
         .arg("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-M", "q35"])
-        .args(["-m", &MEGABYTES.to_string(), "-smp", "2"])
+        .args(["-accel", "tcg", "-cpu", "qemu64", "-M", "q35"])
+        .args(["-m", &MEGABYTES.to_string(), "-smp", "1"])
         .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
         .args(["-no-reboot", "-nic", "none", "-nodefaults"])
         .arg("-kernel")
@@ -60,17 +65,19 @@ fn command(kernel: &Kernel, initramfs: &Path, minutes: u32) -> Command {
         .arg(initramfs)
         .args([
             "-append",
-            "console=ttyS0 panic=-1 loglevel=2 mitigations=off",
+            "console=ttyS0 panic=-1 loglevel=2 nowatchdog mitigations=off",
         ]);
     command
 }
 
 /// Shows what the console says and adds up the results in it. A test binary that breaks off or
 /// runs no test is a failure, and so is a machine that runs no test binary to its end.
-fn relay(console: impl Read, out: &mut impl Write) -> Result<Tally> {
+fn relay(console: impl Read, prefix: &str, out: &mut impl Write) -> Result<Tally> {
     let mut console = BufReader::new(console);
     let (mut whole, mut running) = (Tally::default(), None::<Tally>);
     let mut line = Vec::new();
+    // A line at once: other machines may write to the same place.
+    let mut show = |text: &str| out.write_all(format!("{prefix}{text}").as_bytes());
     while console
         .read_until(b'\n', &mut line)
         .context("cannot read the console")?
@@ -79,7 +86,7 @@ fn relay(console: impl Read, out: &mut impl Write) -> Result<Tally> {
         let text = String::from_utf8_lossy(&line).replace('\r', "");
         line.clear();
         if let Some(name) = text.strip_prefix(BEGIN) {
-            writeln!(out, "\nin the machine: {}", name.trim())?;
+            show(&format!("in the machine: {}\n", name.trim()))?;
             running = Some(Tally::default());
         } else if let Some(code) = text.strip_prefix(END) {
             let ended = running.take().unwrap_or_default();
@@ -87,7 +94,7 @@ fn relay(console: impl Read, out: &mut impl Write) -> Result<Tally> {
                 .into_iter()
                 .sum();
         } else {
-            out.write_all(text.as_bytes())?;
+            show(&text)?;
             if let (Some(sum), Some(tally)) = (&mut running, Tally::parse(&text)) {
                 *sum = [*sum, tally].into_iter().sum();
             }
@@ -103,7 +110,7 @@ mod tests {
     use super::*;
 
     fn counted(console: &str) -> Tally {
-        relay(console.as_bytes(), &mut std::io::sink()).unwrap_or(Tally::FAILED)
+        relay(console.as_bytes(), "", &mut std::io::sink()).unwrap_or(Tally::FAILED)
     }
 
     fn tally(passed: u64, failed: u64) -> Tally {

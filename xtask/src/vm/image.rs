@@ -87,7 +87,7 @@ pub(crate) fn pack(
     tree.write(Path::new("init"), &init::script(&inside, &tests, extra))?;
     tree.executable(Path::new("init"))?;
 
-    let archive = dir.join("initramfs");
+    let archive = dir.join(format!("initramfs-{}", kernel.release));
     archive_of(&tree.root, &archive)?;
     Ok(archive)
 }

@@ -49,15 +49,9 @@ pub(crate) fn script(modules: &[&Path], tests: &[&str], extra: &[String]) -> Str
         .map(|arg| format!(" {}", quoted(arg)))
         .collect();
     for test in tests {
-        let threads = threads(test);
-        text += &format!("run {TESTS}/{test} --test-threads={threads}{extra}\n");
+        text += &format!("run {TESTS}/{test} --test-threads=1{extra}\n");
     }
     text + TAIL
-}
-
-/// Packet tables share nothing, and the machine has two processors.
-fn threads(test: &str) -> u32 {
-    if test == "packets" { 2 } else { 1 }
 }
 
 /// One word for the shell.
@@ -74,7 +68,7 @@ mod tests {
         let extra = ["it's".to_owned()];
         let text = script(&[Path::new("/m/veth.ko")], &["packets"], &extra);
         let insmod = text.find("insmod '/m/veth.ko'\n");
-        let run = text.find(r"run /tests/packets --test-threads=2 'it'\''s'");
+        let run = text.find(r"run /tests/packets --test-threads=1 'it'\''s'");
         assert!(insmod.is_some() && insmod < run, "{text}");
         assert!(text.ends_with(TAIL));
         assert!(text.contains(BEGIN) && text.contains(END));

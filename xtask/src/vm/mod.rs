@@ -19,13 +19,15 @@ mod payload;
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
+    num::NonZero,
     path::PathBuf,
     process::ExitCode,
+    thread::{self, ScopedJoinHandle},
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use self::{kernel::Kernel, payload::Payload};
@@ -42,7 +44,7 @@ use crate::{
 pub(crate) const IN_THE_SUITE: [&str; 2] = ["6.1", "6.12"];
 
 /// A machine takes a few minutes.
-const MINUTES: u32 = 10;
+const MINUTES: u32 = 20;
 
 /// What to run in each machine.
 #[derive(Args)]
@@ -74,7 +76,7 @@ pub(crate) fn command(workspace: &Workspace, kernels: &[String], options: &Optio
     let mut rows = Vec::new();
     let outcome = prepare(workspace, options).map(|()| {
         let kernels: Vec<_> = kernels.iter().map(String::as_str).collect();
-        rows = run(workspace, &kernels, options, &mut io::stdout());
+        rows = run(workspace, &kernels, options);
     });
     conclude(&rows, outcome)
 }
@@ -99,47 +101,78 @@ pub(crate) fn build(workspace: &Workspace, options: &Options) -> Result<Payload>
     })
 }
 
-/// Boots each kernel and runs the tests on it, one row a kernel. A kernel that cannot be had, does
-/// not boot, hangs or runs no test is a failure.
-pub(crate) fn run(
-    workspace: &Workspace,
-    kernels: &[&str],
-    options: &Options,
-    out: &mut impl Write,
-) -> Vec<Row> {
-    let test = |&version: &&str| {
-        let start = Instant::now();
-        say(format_args!("Linux {version} in an emulated machine"));
-        let tally = test(workspace, version, options, out).unwrap_or_else(|error| {
-            say(format_args!("Linux {version}: {error:#}"));
-            Tally::FAILED
-        });
-        Row {
-            name: format!("vm {version}"),
-            tally,
-            time: start.elapsed(),
-        }
-    };
-    kernels.iter().map(test).collect()
+/// Boots the kernels, as many at once as there are processors, and runs the tests on them, one row
+/// a kernel. A kernel that cannot be had, does not boot, hangs or runs no test is a failure.
+pub(crate) fn run(workspace: &Workspace, kernels: &[&str], options: &Options) -> Vec<Row> {
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    kernels
+        .chunks(at_once)
+        .flat_map(|kernels| run_at_once(workspace, kernels, options))
+        .collect()
 }
 
-fn test(
-    workspace: &Workspace,
-    version: &str,
-    options: &Options,
-    out: &mut impl Write,
-) -> Result<Tally> {
+fn run_at_once(workspace: &Workspace, kernels: &[&str], options: &Options) -> Vec<Row> {
+    let _lock = match directory(workspace).and_then(|dir| lock(&dir)) {
+        Ok(lock) => lock,
+        Err(error) => {
+            say(format_args!("{error:#}"));
+            return kernels
+                .iter()
+                .map(|it| row(it, Tally::FAILED, Instant::now()))
+                .collect();
+        }
+    };
+    thread::scope(|scope| {
+        let mut machines = Vec::new();
+        for &version in kernels {
+            let start = Instant::now();
+            let packed = pack(workspace, version, options);
+            let prefix = match kernels {
+                [_] => String::new(),
+                _ => format!("{version:5}| "),
+            };
+            let boot = move || {
+                let (kernel, initramfs) = packed?;
+                step(&format!("booting {}", kernel.release), || {
+                    let out = &mut io::stdout();
+                    boot::run(&kernel, &initramfs, options.minutes, &prefix, out)
+                })
+            };
+            machines.push((version, start, scope.spawn(boot)));
+        }
+        let finish = |(version, start, machine): (&str, Instant, ScopedJoinHandle<'_, _>)| {
+            let counted = machine
+                .join()
+                .unwrap_or_else(|_| bail!("the test panicked"));
+            let tally = counted.unwrap_or_else(|error: anyhow::Error| {
+                say(format_args!("Linux {version}: {error:#}"));
+                Tally::FAILED
+            });
+            row(version, tally, start)
+        };
+        machines.into_iter().map(finish).collect()
+    })
+}
+
+fn row(version: &str, tally: Tally, start: Instant) -> Row {
+    Row {
+        name: format!("vm {version}"),
+        tally,
+        time: start.elapsed(),
+    }
+}
+
+/// Fetches a kernel, and packs what its machine runs.
+fn pack(workspace: &Workspace, version: &str, options: &Options) -> Result<(Kernel, PathBuf)> {
+    say(format_args!("Linux {version} in an emulated machine"));
     let dir = directory(workspace)?;
-    let _lock = lock(&dir)?;
     let kernel = Kernel::fetch(&dir, version)?;
     let payload = Payload::build(workspace, &options.suites)?;
     let initramfs = step(
         &format!("packing the initramfs for {}", kernel.release),
         || image::pack(&dir, &kernel, &payload, &options.extra),
     )?;
-    step(&format!("booting {}", kernel.release), || {
-        boot::run(&kernel, &initramfs, options.minutes, out)
-    })
+    Ok((kernel, initramfs))
 }
 
 fn directory(workspace: &Workspace) -> Result<PathBuf> {
