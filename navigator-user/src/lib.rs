@@ -12,6 +12,7 @@ pub mod config;
 
 pub mod daemon;
 pub mod dataplane;
+pub mod dns;
 pub mod events;
 pub mod logging;
 pub mod netlink;

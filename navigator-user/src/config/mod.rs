@@ -7,6 +7,7 @@
 
 mod api;
 mod blocks;
+mod dns;
 mod json;
 mod nat;
 mod problem;
@@ -25,6 +26,7 @@ use crate::api::{
     tls::TlsFiles,
 };
 use crate::dataplane::{kernel::Attach, nat::Timeouts, store::Sizes, tunnel::TunnelSettings};
+use crate::dns::DnsConfig;
 use navigator_core::{entry::Cidr, health};
 use reader::{Reader, Section};
 use std::{
@@ -77,6 +79,8 @@ pub struct Config {
     pub nat: NatConfig,
     /// Who reaches the API how, besides by the socket.
     pub api: ApiConfig,
+    /// Discovery by DNS, if it is wanted.
+    pub dns: Option<DnsConfig>,
     /// What looks wrong and is allowed.
     pub warnings: Vec<Problem>,
     vips: Vec<(String, Vec<u8>)>,

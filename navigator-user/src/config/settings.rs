@@ -1,7 +1,7 @@
 //! Everything but the VIPs and services.
 
 use super::{
-    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, api, blocks, nat,
+    Announce, Attach, Config, RegistryConfig, Sizes, TunnelSettings, api, blocks, dns, nat,
     reader::Section,
     values::{choice, cidr, duration, endpoint, interface, number, path, sources},
 };
@@ -44,6 +44,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
     let limits = limits(&mut root, !nat.addresses.is_empty());
     let tunnels = tunnels(&mut root);
     let api = api::read(&mut root);
+    let dns = dns::read(&mut root);
     let measures = blocks::Measures {
         rules: Rules {
             backend_cidrs: backend_cidrs.clone(),
@@ -72,6 +73,7 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Config {
         tunnels,
         nat,
         api,
+        dns,
         warnings: Vec::new(),
         vips: blocks.vips,
         instances: blocks.instances,

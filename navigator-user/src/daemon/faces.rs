@@ -4,6 +4,7 @@ use super::stopped;
 use crate::{
     api::{self, ApiState, Listener, tls::Tls},
     config::{ApiConfig, Config},
+    dns::{self, DnsSockets},
     events::{self, EventLog},
     registry::Registry,
     snapshot::Snapshot,
@@ -38,6 +39,21 @@ pub(super) async fn listen(config: &Config) -> Result<Vec<Listener>> {
     // Last: nothing that fails after it leaves the socket behind.
     listeners.push(Listener::Unix(api::bind(&config.socket)?));
     Ok(listeners)
+}
+
+/// Answers DNS questions, if that is wanted.
+pub(super) async fn answer_dns(
+    config: &Config,
+    snapshots: watch::Receiver<(u64, Arc<Snapshot>)>,
+) -> Result<()> {
+    let Some(dns) = &config.dns else {
+        return Ok(());
+    };
+    let sockets = DnsSockets::bind(dns.listen)
+        .await
+        .with_context(|| format!("DNS: cannot listen on {}", dns.listen))?;
+    tokio::spawn(dns::serve(sockets, dns.zone.clone(), snapshots));
+    Ok(())
 }
 
 /// What the API works with.

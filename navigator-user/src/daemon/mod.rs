@@ -48,9 +48,10 @@ pub async fn run(config: Config, log_drops: bool) -> Result<()> {
     let registry = open_registry(&config)?;
     let nat = nat_settings(&config).await?;
     let rules = rules(&config).await?;
+    let first = (faces::first_number(), Arc::new(starting(&*registry)));
+    let (snapshots, readers) = watch::channel(first);
+    faces::answer_dns(&config, readers.clone()).await?;
     let listeners = faces::listen(&config).await?;
-    let (snapshots, readers) =
-        watch::channel((faces::first_number(), Arc::new(starting(&*registry))));
     let tracers = Arc::<Hub>::default();
     let state = faces::state(&config, readers, registry.clone(), &rules, tracers.clone());
     let (end_api, api_ends) = watch::channel(false);

@@ -81,6 +81,7 @@ pub struct Config {
     /// Defaults of the checks.
     pub timing: Timing,
     nat: String,
+    more: String,
     vips: String,
     services: String,
 }
@@ -94,6 +95,7 @@ impl Config {
             hold_vips: false,
             timing: Timing::QUICK,
             nat: String::new(),
+            more: String::new(),
             vips: String::new(),
             services: String::new(),
         }
@@ -130,6 +132,13 @@ impl Config {
     pub fn nat(mut self, addresses: &[IpAddr]) -> Self {
         let listed: Vec<_> = addresses.iter().map(|ip| format!("\"{ip}\"")).collect();
         self.nat = format!("[nat]\naddresses = [{}]\n\n", listed.join(", "));
+        self
+    }
+
+    /// Adds blocks as they stand in the file.
+    #[must_use]
+    pub fn also(mut self, blocks: &str) -> Self {
+        self.more = format!("{blocks}\n\n");
         self
     }
 
@@ -175,12 +184,13 @@ impl Config {
         format!(
             "interfaces = [{}]\nannounce = \"{announce}\"\n\n[registry]\n{registry}\n\n\
              [health]\ninterval = \"{}ms\"\nfast_interval = \"{}ms\"\ntimeout = \"{}ms\"\n\
-             rise = 2\nfall = {fall}\n\n{}{}{}",
+             rise = 2\nfall = {fall}\n\n{}{}{}{}",
             self.interfaces,
             interval.as_millis(),
             fast.as_millis(),
             interval.as_millis(),
             self.nat,
+            self.more,
             self.vips,
             self.services
         )

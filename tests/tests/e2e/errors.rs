@@ -137,7 +137,12 @@ fn with_a_wrong_configuration() {
 #[test]
 fn commands_without_a_daemon() {
     run(plan(1), |lab| {
-        for args in [&["status"][..], &["vips"], &["backends"], &["services"]] {
+        for args in [
+            &["status"][..],
+            &["vips"],
+            &["backends"],
+            &["services", "list"],
+        ] {
             let ended = cli(&lab.balancer, args)?;
             ensure!(ended.code == 4, "{args:?}: {ended:?}");
             ensure!(ended.stdout.is_empty(), "{args:?}: {ended:?}");

@@ -90,6 +90,59 @@ fn a_registration_survives_an_etcd_restart() {
     });
 }
 
+/// The port of the wrapped server.
+const OWN: u16 = 8081;
+
+/// Registered once it passes its check; deregistered before it is told to end, and with its own exit code.
+#[test]
+fn a_wrapped_command_is_registered_while_it_runs() {
+    run(plan(1), |lab| {
+        let web = Web::start(lab, RegistryKind::Etcd, &[])?;
+        let host = registrant(&web, 0);
+        let address = SocketAddr::new(address(0).ip(), OWN);
+        let wrap = |name: &str, script: &str| {
+            let mut command = host.command(binary()?);
+            command
+                .args(["register", "own", &address.to_string()])
+                .args(etcd_args(&web))
+                .args(["--", "sh", "-c", script]);
+            host.start(name, command)
+        };
+        // The server comes up late, and takes its time to end.
+        let mut wrapped = wrap(
+            "wrapped",
+            "trap 'sleep 4; kill $server; exit 7' TERM; sleep 2; \
+             python3 -m http.server 8081 & server=$!; wait",
+        )?;
+        std::thread::sleep(Duration::from_secs(1));
+        ensure!(found(&web, "own")?.is_empty(), "before it serves");
+        wait::until("it is registered", SOON, || {
+            ensure!(wrapped.is_running(), "it ended: {}", wrapped.stderr());
+            let found = found(&web, "own")?;
+            ensure!(found == [address], "{found:?}");
+            anyhow::Ok(())
+        })?;
+        wrapped.signal(Signal::SIGTERM);
+        wait::until("it is deregistered", Duration::from_secs(2), || {
+            let found = found(&web, "own")?;
+            ensure!(found.is_empty(), "{found:?}");
+            anyhow::Ok(())
+        })?;
+        ensure!(
+            wrapped.is_running(),
+            "it is not killed: {}",
+            wrapped.stderr()
+        );
+        let status = wrapped.wait(SOON)?;
+        ensure!(status.code() == Some(7), "its own exit code: {status}");
+        let mut failing = wrap("failing", "exit 3")?;
+        let status = failing.wait(SOON)?;
+        ensure!(status.code() == Some(3), "its own exit code: {status}");
+        ensure!(found(&web, "own")?.is_empty(), "it never served");
+        Ok(())
+    });
+}
+
 /// Long before a lease of [`TTL`] would end.
 fn discovered_soon(web: &Web<'_>, expected: &[SocketAddr]) -> Result<()> {
     wait::until("it is deregistered", Duration::from_secs(1), || {
@@ -102,8 +155,13 @@ fn discovered_soon(web: &Web<'_>, expected: &[SocketAddr]) -> Result<()> {
 
 /// Instances that `navigator discover` lists, in order.
 fn discovered(web: &Web<'_>) -> Result<Vec<SocketAddr>> {
+    found(web, "web")
+}
+
+/// The same of any service.
+fn found(web: &Web<'_>, service: &str) -> Result<Vec<SocketAddr>> {
     const NOT_FOUND: i32 = 3;
-    let args = ["discover", "web", "-o", "json"];
+    let args = ["discover", service, "-o", "json"];
     let ended = web.daemon.cli(&[&args[..], &etcd_args(web)].concat())?;
     if ended.code == NOT_FOUND {
         return Ok(Vec::new());

@@ -10,6 +10,7 @@ mod bpffs;
 mod compiler;
 mod debian;
 mod linker;
+mod schemathesis;
 mod services;
 mod tools;
 
@@ -56,6 +57,11 @@ pub(crate) fn ensure(workspace: &Workspace, scope: Scope) -> Result<Toolchain> {
     {
         problems.push(format!("{error:#}"));
     }
+    if scope >= Scope::All
+        && let Err(error) = schemathesis::ensure(workspace)
+    {
+        problems.push(format!("{error:#}"));
+    }
     match ensure_toolchain(workspace) {
         Ok(toolchain) if problems.is_empty() => return Ok(toolchain),
         Ok(_) => {}
@@ -88,6 +94,9 @@ pub(crate) fn report(workspace: &Workspace) -> ExitCode {
         let found = tool.find().map(|file| file.display().to_string());
         line(tool.name, found.ok_or_else(|| tool.why.to_owned()));
     }
+    let program = schemathesis::find(workspace).map(|file| file.display().to_string());
+    let missing = || format!("version {}, from PyPI", schemathesis::VERSION);
+    line("schemathesis", program.ok_or_else(missing));
     let mounted = if bpffs::is_mounted() {
         Ok("mounted".to_owned())
     } else {

@@ -79,6 +79,18 @@ const ALL: &[Tool] = &[
         "https://www.tcpdump.org",
     ),
     tool(
+        "dig",
+        "DNS questions",
+        &["bind9-dnsutils", "dnsutils"],
+        "https://www.isc.org/bind",
+    ),
+    tool(
+        "python3",
+        "runs schemathesis",
+        &["python3"],
+        "https://www.python.org",
+    ),
+    tool(
         "qemu-system-x86_64",
         "boots other kernels",
         &["qemu-system-x86"],

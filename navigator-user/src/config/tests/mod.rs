@@ -112,6 +112,9 @@ fn what_the_example_comments_out_are_the_defaults() {
                 "name",
                 "token_sha256",
                 "roles",
+                "listen",
+                "domain",
+                "ttl",
             ];
             !examples.iter().any(|key| line.starts_with(key))
         })
