@@ -212,9 +212,8 @@ impl History {
             .collect();
         self.checked(Dataplane::sweep);
         for (entry, (word, served)) in words.into_iter().zip(served).enumerate() {
-            let at = entry;
-            if served && self.store.load(Table::Flows, at) != word.0 && self.random(2) == 0 {
-                self.store.store(Table::Flows, at, word.0);
+            if served && self.store.load(Table::Flows, entry) != word.0 && self.random(2) == 0 {
+                self.store.store(Table::Flows, entry, word.0);
             }
         }
     }
@@ -223,8 +222,7 @@ impl History {
     fn check_rebirth(&self, image: &MemoryStore) {
         let store = image.copy();
         for flow in &self.late {
-            store.store(Table::Flows, flow.entry * 2 + 1, flow.word.0);
-            store.store(Table::Flows, flow.entry * 2, 1000);
+            store.store(Table::Flows, flow.entry, flow.word.0);
         }
         let mut plane = MemoryDataplane::adopt_from(store.clone());
         for host in (0..HOSTS).map(host) {

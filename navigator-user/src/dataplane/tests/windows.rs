@@ -7,7 +7,7 @@ use crate::dataplane::{
     store::{Sizes, Store, Table, flow_entry},
 };
 use navigator_common::{
-    flow::{FlowWord, tag, time},
+    flow::{FlowWord, TIME_UNIT, WAYS, tag, time},
     slot::{EPOCH_UNITS, Slot},
 };
 use navigator_core::model::{ForwardMode, UdpPolicy, UnservedPolicy, VipKey};
@@ -136,7 +136,7 @@ fn a_flow_that_leads_elsewhere_keeps_its_slot_tracked_until_it_is_forgotten() {
     assert_eq!(world.open(), [false; 4]);
     assert_eq!(world.tracked(), [true, false, false, false]);
     assert!(world.remembers(1, 0));
-    world.store.pass_time(WINDOW + 40);
+    world.store.pass_time(WINDOW + 3 * TIME_UNIT);
     world.sweeps(31);
     assert_eq!(world.tracked(), [false; 4]);
     assert!(!world.remembers(1, 0), "expired, and of no use");
@@ -193,8 +193,8 @@ fn a_full_cache_closes_the_oldest_windows_and_counts_them() {
     world.store.pass_time(100);
     world.apply([B, B, C, C]);
     // A quarter of the sets is full of established flows that matter.
-    for way in 0..16 {
-        world.remember(way / 4, way as usize % 4, 0, 1);
+    for entry in 0..4 * WAYS {
+        world.remember((entry / WAYS) as u32, entry % WAYS, 0, 1);
     }
     world.sweeps(1);
     assert_eq!(world.open(), [false, false, true, true]);
@@ -205,7 +205,7 @@ fn a_full_cache_closes_the_oldest_windows_and_counts_them() {
     world.sweeps(3);
     assert_eq!(world.open(), [false, false, false, true]);
     assert_eq!(world.figures().closed_early, 3);
-    assert!((0..16).all(|way| world.remembers(way / 4, way as usize % 4)));
+    assert!((0..4 * WAYS).all(|entry| world.remembers((entry / WAYS) as u32, entry % WAYS)));
     assert_eq!(world.tracked(), [true, false, false, true]);
 }
 
@@ -213,8 +213,8 @@ fn a_full_cache_closes_the_oldest_windows_and_counts_them() {
 fn a_cache_with_room_closes_nothing_early() {
     let mut world = World::handed_over();
     world.store.pass_time(600);
-    for way in 0..12 {
-        world.remember(way / 4, way as usize % 4, 0, 1);
+    for entry in 0..3 * WAYS {
+        world.remember((entry / WAYS) as u32, entry % WAYS, 0, 1);
     }
     world.sweeps(3);
     assert_eq!(world.open(), [true, true, false, false]);
