@@ -65,7 +65,7 @@ fn command(kernel: &Kernel, initramfs: &Path, minutes: u32) -> Command {
         .arg(initramfs)
         .args([
             "-append",
-            "console=ttyS0 panic=-1 loglevel=2 nowatchdog mitigations=off",
+            "console=ttyS0 panic=-1 loglevel=2 nowatchdog no_timer_check mitigations=off",
         ]);
     command
 }
