@@ -139,7 +139,7 @@ impl<S: Store> Plane<S> {
                 Verdict::Forget => {
                     _ = self
                         .store
-                        .exchange(Table::Flows, at, word.0, FlowWord::FREE.0)
+                        .exchange(Table::Flows, at, word.0, FlowWord::FREE.0);
                 }
                 Verdict::Matters(vip, index) => matter.push((vip, index)),
                 Verdict::HandOver(heir) => {
