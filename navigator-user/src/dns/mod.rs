@@ -1,6 +1,6 @@
 //! Discovery by DNS: `<service>.<domain>` as A, AAAA and SRV, from the same snapshot as everything.
 //!
-//! Only instances that take new clients are told. What is answered is a pure function ([`answer`]);
+//! Only instances that take new clients are told. What is answered is a pure function (`answer`);
 //! around it are a loop over datagrams and a bounded number of TCP connections, all with limits.
 
 mod answer;
