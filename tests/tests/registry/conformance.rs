@@ -178,7 +178,7 @@ async fn both_registries_do_the_same() {
         assert!(answers.contains(expected), "{expected}: {answers}");
     }
     let services = &by_file.events[WATCHED[0]];
-    assert_eq!(services.len(), 8, "{services:#?}");
+    assert_eq!(services.len(), 11, "{services:#?}");
     assert_eq!(
         services[0],
         format!("+{ONE}=again created -1 modified 1 leased false")
