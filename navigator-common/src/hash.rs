@@ -1,6 +1,6 @@
 //! The keyed flow hash: one 64-bit value per flow. Its high half picks the
-//! slot, its low half the set of the flow cache, and the whole value is the
-//! flow's fingerprint there.
+//! slot and is the flow's tag in the flow cache, its low half picks the set
+//! there.
 //!
 //! A round is an exclusive-or, a multiplication by a secret odd word and a
 //! byte swap: the product's high bytes depend on every bit below them, and
